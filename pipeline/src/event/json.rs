@@ -1,0 +1,510 @@
+//! JSON by shape.
+//!
+//! The sequence of an event's fields decides everything that stands between its values: order, nesting, names,
+//! quotes. That skeleton is made once for each sequence and kept; writing an event is then copying pieces.
+
+use std::collections::HashMap;
+
+use super::field::{Field, fields};
+use super::slot::Kind;
+use super::{Event, EventId, Value, ValueRef};
+use crate::clock::Time;
+
+/// Writes events as nested JSON objects. One per worker: it keeps the skeletons it has made.
+pub struct JsonWriter {
+    only: Option<Vec<Field>>,
+    except: Vec<Field>,
+    shapes: Vec<Shape>,
+    by_keys: HashMap<Vec<u32>, usize>,
+    last: usize,
+    second: i64,
+    stamp: [u8; 24],
+}
+
+/// Skeletons kept by one writer; a writer that meets more starts over [shapes].
+const MOST_SHAPES: usize = 1024;
+
+struct Shape {
+    keys: Vec<u32>,
+    steps: Vec<Step>,
+    tail: Vec<u8>,
+}
+
+/// What is written before a value, and which value that is.
+struct Step {
+    lead: Vec<u8>,
+    value: What,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Slot(usize),
+    Timestamp,
+    Id,
+}
+
+impl JsonWriter {
+    /// A writer of all fields, or of `only` these, and never of `except` those (each with what lies below it).
+    pub fn new(only: Option<&[Field]>, except: Option<&[Field]>) -> JsonWriter {
+        JsonWriter {
+            only: only.map(<[Field]>::to_vec),
+            except: except.unwrap_or_default().to_vec(),
+            shapes: Vec::new(),
+            by_keys: HashMap::new(),
+            last: 0,
+            second: i64::MIN,
+            stamp: [0; 24],
+        }
+    }
+
+    /// Appends the event as one JSON object without a newline.
+    pub fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+        let place = self.shape(event);
+        let stamp = self.stamp(event.timestamp());
+        let shape = &self.shapes[place];
+        for step in &shape.steps {
+            out.extend_from_slice(&step.lead);
+            match step.value {
+                What::Timestamp => out.extend_from_slice(&stamp),
+                What::Id => {
+                    let mut hex = [0; 32];
+                    event.id().write_hex(&mut hex);
+                    out.extend_from_slice(&hex);
+                }
+                What::Slot(n) => write_slot(event, n, out),
+            }
+        }
+        out.extend_from_slice(&shape.tail);
+    }
+
+    /// The time as text; events of the same second share all but the milliseconds.
+    fn stamp(&mut self, time: Time) -> [u8; 24] {
+        let second = time.0.div_euclid(1_000_000_000);
+        if second == self.second {
+            let millis = time.0.rem_euclid(1_000_000_000) / 1_000_000;
+            self.stamp[20] = b'0' + (millis / 100) as u8;
+            self.stamp[21] = b'0' + (millis / 10 % 10) as u8;
+            self.stamp[22] = b'0' + (millis % 10) as u8;
+        } else {
+            time.write(&mut self.stamp);
+            self.second = second;
+        }
+        self.stamp
+    }
+
+    #[inline]
+    fn shape(&mut self, event: &Event) -> usize {
+        let fits = |shape: &Shape| {
+            shape.keys.len() == event.slots.len()
+                && shape
+                    .keys
+                    .iter()
+                    .zip(&event.slots)
+                    .all(|(key, slot)| *key == slot.key())
+        };
+        if self.shapes.get(self.last).is_some_and(fits) {
+            return self.last;
+        }
+        let keys: Vec<u32> = event.slots.iter().map(super::slot::Slot::key).collect();
+        self.last = match self.by_keys.get(&keys) {
+            Some(place) => *place,
+            None => self.learn(event, keys),
+        };
+        self.last
+    }
+
+    #[cold]
+    fn learn(&mut self, event: &Event, keys: Vec<u32>) -> usize {
+        if self.shapes.len() >= MOST_SHAPES {
+            self.shapes.clear();
+            self.by_keys.clear();
+        }
+        let mut parts: Vec<(&str, What, bool)> = vec![
+            (fields::TIMESTAMP.path(), What::Timestamp, true),
+            (fields::EVENT_ID.path(), What::Id, true),
+        ];
+        parts.extend(
+            event
+                .slots
+                .iter()
+                .enumerate()
+                .map(|(n, slot)| (slot.field.path(), What::Slot(n), slot.is_text())),
+        );
+        parts.retain(|(path, _, _)| self.wanted(path));
+        let tree = Tree::of(&parts);
+        let mut skeleton = Skeleton {
+            steps: Vec::new(),
+            lead: Vec::new(),
+        };
+        skeleton.object(&tree);
+        let place = self.shapes.len();
+        self.by_keys.insert(keys.clone(), place);
+        self.shapes.push(Shape {
+            keys,
+            steps: skeleton.steps,
+            tail: skeleton.lead,
+        });
+        place
+    }
+
+    fn wanted(&self, path: &str) -> bool {
+        let covers = |field: &Field| {
+            let upper = field.path();
+            path == upper
+                || path
+                    .strip_prefix(upper)
+                    .is_some_and(|rest| rest.starts_with('.'))
+        };
+        self.only
+            .as_ref()
+            .is_none_or(|only| only.iter().any(covers))
+            && !self.except.iter().any(covers)
+    }
+}
+
+/// Names grouped by their parents, in the order in which each first appears.
+enum Tree<'a> {
+    Leaf(What, bool),
+    Object(Vec<(&'a str, Tree<'a>)>),
+}
+
+impl<'a> Tree<'a> {
+    fn of(parts: &[(&'a str, What, bool)]) -> Tree<'a> {
+        let mut root = Tree::Object(Vec::new());
+        for (path, what, text) in parts {
+            root.insert(path, *what, *text);
+        }
+        root
+    }
+
+    fn insert(&mut self, path: &'a str, what: What, text: bool) {
+        let Tree::Object(members) = self else { return };
+        let (name, rest) = match path.split_once('.') {
+            Some((name, rest)) => (name, Some(rest)),
+            None => (path, None),
+        };
+        let place = members.iter().position(|(held, _)| *held == name);
+        match (place, rest) {
+            (Some(place), Some(rest)) => members[place].1.insert(rest, what, text),
+            (None, Some(rest)) => {
+                let mut below = Tree::Object(Vec::new());
+                below.insert(rest, what, text);
+                members.push((name, below));
+            }
+            (None, None) => members.push((name, Tree::Leaf(what, text))),
+            // An event never holds a field beside its own parent (`Event::put`).
+            (Some(_), None) => {}
+        }
+    }
+}
+
+struct Skeleton {
+    steps: Vec<Step>,
+    lead: Vec<u8>,
+}
+
+impl Skeleton {
+    fn object(&mut self, tree: &Tree<'_>) {
+        let Tree::Object(members) = tree else { return };
+        self.lead.push(b'{');
+        for (n, (name, member)) in members.iter().enumerate() {
+            if n > 0 {
+                self.lead.push(b',');
+            }
+            write_text(name, &mut self.lead);
+            self.lead.push(b':');
+            match member {
+                Tree::Object(_) => self.object(member),
+                Tree::Leaf(value, text) => {
+                    if *text {
+                        self.lead.push(b'"');
+                    }
+                    self.steps.push(Step {
+                        lead: std::mem::take(&mut self.lead),
+                        value: *value,
+                    });
+                    if *text {
+                        self.lead.push(b'"');
+                    }
+                }
+            }
+        }
+        self.lead.push(b'}');
+    }
+}
+
+#[inline]
+fn write_slot(event: &Event, n: usize, out: &mut Vec<u8>) {
+    let slot = &event.slots[n];
+    match slot.kind {
+        Kind::Span => {
+            let text = event.buffer.as_ref().map_or("", |buffer| buffer.text());
+            escape(
+                text.as_bytes()
+                    .get(slot.as_span().range())
+                    .unwrap_or_default(),
+                out,
+            );
+        }
+        Kind::Inline => escape(slot.inline_bytes(), out),
+        Kind::OwnedStr => {
+            if let ValueRef::Str(text) = event.value(slot) {
+                escape(text.as_bytes(), out);
+            }
+        }
+        _ => write_value(event.value(slot), out),
+    }
+}
+
+/// Appends any value as JSON.
+pub(crate) fn write_value(value: ValueRef<'_>, out: &mut Vec<u8>) {
+    match value {
+        ValueRef::Null => out.extend_from_slice(b"null"),
+        ValueRef::Bool(true) => out.extend_from_slice(b"true"),
+        ValueRef::Bool(false) => out.extend_from_slice(b"false"),
+        ValueRef::Int(v) => out.extend_from_slice(itoa::Buffer::new().format(v).as_bytes()),
+        ValueRef::Float(v) => match serde_json::Number::from_f64(v) {
+            Some(number) => out.extend_from_slice(number.to_string().as_bytes()),
+            None => out.extend_from_slice(b"null"),
+        },
+        ValueRef::Time(v) => {
+            let mut text = [0; 24];
+            v.write(&mut text);
+            out.push(b'"');
+            out.extend_from_slice(&text);
+            out.push(b'"');
+        }
+        ValueRef::Str(v) => write_text(v, out),
+        ValueRef::List(values) => {
+            out.push(b'[');
+            for (n, value) in values.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                write_value(value.as_ref(), out);
+            }
+            out.push(b']');
+        }
+        ValueRef::Map(members) => {
+            out.push(b'{');
+            for (n, (key, value)) in members.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                write_text(key, out);
+                out.push(b':');
+                write_value(value.as_ref(), out);
+            }
+            out.push(b'}');
+        }
+    }
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    escape(text.as_bytes(), out);
+    out.push(b'"');
+}
+
+/// Appends the inside of a JSON string: quotes, backslashes and control characters escaped, all else as it is.
+#[inline]
+pub(crate) fn escape(text: &[u8], out: &mut Vec<u8>) {
+    match first_special(text) {
+        None => out.extend_from_slice(text),
+        Some(at) => escape_from(text, at, out),
+    }
+}
+
+#[cold]
+fn escape_from(mut text: &[u8], mut at: usize, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    loop {
+        out.extend_from_slice(&text[..at]);
+        let Some(byte) = text.get(at) else { return };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            other => {
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(other >> 4)]);
+                out.push(HEX[usize::from(other & 15)]);
+            }
+        }
+        text = &text[at + 1..];
+        at = first_special(text).unwrap_or(text.len());
+    }
+}
+
+/// The first byte that JSON wants escaped, eight bytes a step.
+#[inline]
+fn first_special(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let special = |word: u64| {
+        // A zero byte in `x` shows as a set high bit; DEL and bytes above 0x7f never do, thanks to `& !word`.
+        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+        let zero = |x: u64| x.wrapping_sub(ONES) & !x;
+        (below_space | zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c))) & HIGH
+    };
+    let mut chunks = text.chunks_exact(8);
+    let mut at = 0;
+    for chunk in &mut chunks {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(chunk);
+        let found = special(u64::from_le_bytes(bytes));
+        if found != 0 {
+            // A borrow can mark a byte above the first hit falsely, never one below it.
+            return Some(at + (found.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    let rest = chunks.remainder();
+    rest.iter()
+        .position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\')
+        .map(|n| at + n)
+}
+
+impl Event {
+    /// The event as nested JSON; for tests, dead letters and state, where speed does not count.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut out = Vec::new();
+        JsonWriter::new(None, None).write(self, &mut out);
+        serde_json::from_slice(&out).expect("the writer writes valid JSON")
+    }
+
+    /// An event from nested JSON. `event.id` and `@timestamp` are taken when they are there, and an error when they
+    /// are not what they should be. Known names become fields; unknown ones stay in maps under their nearest parent.
+    pub fn from_json(json: serde_json::Value) -> Result<Event, String> {
+        let serde_json::Value::Object(members) = json else {
+            return Err("an event is a JSON object".to_owned());
+        };
+        let mut event = Event::new(EventId::default(), Time(0));
+        for (name, value) in members {
+            event.take_json(&name, value)?;
+        }
+        Ok(event)
+    }
+
+    fn take_json(&mut self, path: &str, value: serde_json::Value) -> Result<(), String> {
+        if path == fields::TIMESTAMP.path() {
+            let time = value.as_str().and_then(Time::parse);
+            self.timestamp =
+                time.ok_or_else(|| format!("@timestamp is no RFC 3339 time: {value}"))?;
+            return Ok(());
+        }
+        if path == fields::EVENT_ID.path() {
+            let id = value.as_str().and_then(EventId::parse);
+            self.id =
+                id.ok_or_else(|| format!("event.id is not 32 hexadecimal digits: {value}"))?;
+            return Ok(());
+        }
+        match value {
+            serde_json::Value::Object(members)
+                if !members.is_empty() && Field::known_below(path) =>
+            {
+                for (name, value) in members {
+                    let below = format!("{path}.{name}");
+                    if name.contains('.') || !(Field::known(&below) || Field::known_below(&below)) {
+                        let parent = Field::new(path);
+                        self.set_dynamic(parent, &name, Value::from_json(value));
+                    } else {
+                        self.take_json(&below, value)?;
+                    }
+                }
+            }
+            other => {
+                let field = Field::find(path).unwrap_or(fields::PVE_EXTRA);
+                if field.path() == path {
+                    self.set(field, Value::from_json(other));
+                } else {
+                    self.set_dynamic(field, path, Value::from_json(other));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn naive(text: &[u8]) -> Option<usize> {
+        text.iter()
+            .position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\')
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_special_byte_is_the_first(text in proptest::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert_eq!(first_special(&text), naive(&text));
+        }
+
+        #[test]
+        fn any_text_comes_back(text in ".{0,80}", other in "[\\x00-\\x7f]{0,40}") {
+            let mut event = Event::new(EventId([7, 8]), Time(1));
+            event.set(fields::MESSAGE, text.clone());
+            event.set(fields::USER_NAME, other.clone());
+            let json = event.to_json();
+            prop_assert_eq!(json["message"].as_str(), Some(text.as_str()));
+            prop_assert_eq!(json["user"]["name"].as_str(), Some(other.as_str()));
+        }
+    }
+
+    #[test]
+    fn members_of_one_parent_stand_together() {
+        let mut event = Event::new(EventId([0, 1]), Time(0));
+        event.set(fields::HTTP_METHOD, "GET");
+        event.set(fields::SOURCE_IP, "192.0.2.1");
+        event.set(fields::HTTP_STATUS, 200_i64);
+        let mut out = Vec::new();
+        JsonWriter::new(None, None).write(&event, &mut out);
+        let expected = concat!(
+            r#"{"@timestamp":"1970-01-01T00:00:00.000Z","event":{"id":"00000000000000000000000000000001"},"#,
+            r#""http":{"request":{"method":"GET"},"response":{"status_code":200}},"source":{"ip":"192.0.2.1"}}"#
+        );
+        assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
+    }
+
+    #[test]
+    fn only_and_except_cover_what_lies_below() {
+        let mut event = Event::new(EventId([0, 1]), Time(0));
+        event.set(fields::HTTP_METHOD, "GET");
+        event.set(fields::HTTP_STATUS, 200_i64);
+        event.set(fields::SOURCE_IP, "192.0.2.1");
+        let mut out = Vec::new();
+        JsonWriter::new(Some(&[Field::new("http")]), Some(&[fields::HTTP_STATUS]))
+            .write(&event, &mut out);
+        assert_eq!(
+            std::str::from_utf8(&out).unwrap(),
+            r#"{"http":{"request":{"method":"GET"}}}"#
+        );
+    }
+
+    #[test]
+    fn more_shapes_than_are_kept_are_still_written_right() {
+        let mut writer = JsonWriter::new(None, None);
+        let names: Vec<Field> = (0..12)
+            .map(|n| Field::new(&format!("shape.n{n}")))
+            .collect();
+        for bits in 0_u32..3000 {
+            let mut event = Event::new(EventId([0, 1]), Time(0));
+            for (n, field) in names.iter().enumerate() {
+                if bits >> n & 1 == 1 {
+                    event.set(*field, n as u32);
+                }
+            }
+            let mut out = Vec::new();
+            writer.write(&event, &mut out);
+            let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            let members = json["shape"].as_object().map_or(0, serde_json::Map::len);
+            assert_eq!(members, bits.count_ones() as usize);
+        }
+        assert!(writer.shapes.len() <= MOST_SHAPES);
+    }
+}
