@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod event;
+pub mod redact;
 
 pub use clock::{Clock, Time};
 pub use event::{Buffer, Event, EventId, Field, JsonWriter, Span, Value, ValueRef, fields};
+pub use redact::{RedactMode, RedactOptions, Redactor};
