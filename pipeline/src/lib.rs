@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod event;
+pub mod net;
 pub mod redact;
 
 pub use clock::{Clock, Time};

@@ -1,0 +1,44 @@
+//! The network, for every component that connects: HTTP, TLS, authentication, proxies.
+//!
+//! One [`Http`] per component, built from its options; bodies are borrowed, answers are bounded and streamed.
+
+mod auth;
+mod connection;
+mod http;
+mod pkcs8;
+mod proxy;
+pub mod receiver;
+mod response;
+mod tls;
+mod url;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use auth::{Auth, Secret};
+pub use http::{Http, HttpError, HttpOptions, Request};
+pub use response::Response;
+pub use tls::{TlsOptions, provider, reload_files};
+pub use url::Url;
+pub use verify::Fingerprint;
+
+/// An option that cannot work, with the key it stands under.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {message}")]
+pub struct OptionError {
+    /// Like `tls.ca_file`, relative to the component.
+    pub key: String,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
+impl OptionError {
+    /// Of the option at `key`.
+    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            message: message.into(),
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! The client against servers that behave and servers that do not.
+
+use std::time::Duration;
+
+use super::receiver::{Answer, receiver};
+use super::*;
+use crate::net::http::HttpOptions;
+
+fn client() -> Http {
+    Http::new(&HttpOptions::default()).unwrap()
+}
+
+fn with_tls(tls: TlsOptions) -> Http {
+    Http::new(&HttpOptions {
+        tls,
+        ..HttpOptions::default()
+    })
+    .unwrap()
+}
+
+async fn text(http: &Http, url: &Url) -> Result<String, HttpError> {
+    Ok(String::from_utf8(http.get(url).send().await?.bytes(1 << 20).await?).unwrap())
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_for_answers_of_every_framing() {
+    let server = receiver()
+        .then(Answer::new(200, "with a length"))
+        .then(Answer::new(200, "in several small chunks").chunked())
+        .then(Answer::new(204, ""))
+        .then(Answer::new(200, ""))
+        .start()
+        .await;
+    let (http, url) = (client(), server.url("x"));
+    for expected in ["with a length", "in several small chunks", "", ""] {
+        assert_eq!(text(&http, &url).await.unwrap(), expected);
+    }
+    let head = http.request("HEAD", &url).send().await.unwrap();
+    assert_eq!(head.bytes(10).await.unwrap(), b"");
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn credentials_and_headers_are_sent_and_never_printed() {
+    let server = receiver().start().await;
+    let options = HttpOptions {
+        auth: Some(Auth::Basic {
+            user: "pve".into(),
+            password: "hunter2".into(),
+        }),
+        headers: [("X-Tenant".to_owned(), Secret::from("t1"))].into(),
+        ..HttpOptions::default()
+    };
+    let http = Http::new(&options).unwrap();
+    let body = b"{\"a\":1}";
+    let url = server.url("_bulk").with("pipeline", "p");
+    assert!(
+        http.post(&url)
+            .body("application/json", body)
+            .send()
+            .await
+            .unwrap()
+            .is_success()
+    );
+    let seen = &server.requests()[0];
+    assert_eq!(
+        (seen.method.as_str(), seen.path.as_str(), &*seen.text()),
+        ("POST", "/_bulk?pipeline=p", "{\"a\":1}")
+    );
+    assert_eq!(seen.header("authorization"), Some("Basic cHZlOmh1bnRlcjI="));
+    assert_eq!(seen.header("x-tenant"), Some("t1"));
+    assert_eq!(seen.header("content-length"), Some("7"));
+    assert!(!format!("{options:?} {http:?}").contains("hunter2"));
+}
+
+#[test]
+fn headers_that_cannot_be_sent_are_refused_when_the_client_is_built() {
+    for (name, value, why) in [
+        ("a b", "x", "name of a header"),
+        ("X", "a\nb", "line break"),
+        ("Host", "x", "itself"),
+        ("Content-Length", "1", "itself"),
+    ] {
+        let headers = [(name.to_owned(), Secret::from(value))].into();
+        let error = Http::new(&HttpOptions {
+            headers,
+            ..HttpOptions::default()
+        })
+        .unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(error.key.starts_with("request.headers."));
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_arrives_whole_and_a_refusal_of_it_is_heard_before_its_end() {
+    let server = receiver().start().await;
+    let http = client();
+    let body: Vec<u8> = (0..24_u32 << 20).map(|i| (i % 251) as u8).collect();
+    let url = server.url("");
+    assert!(
+        http.post(&url)
+            .body("x/y", &body)
+            .send()
+            .await
+            .unwrap()
+            .is_success()
+    );
+    assert!(server.requests()[0].body == body);
+
+    server.then(Answer::new(413, "too large").early());
+    let answer = http.post(&url).body("x/y", &body).send().await.unwrap();
+    assert_eq!(answer.status(), 413);
+    assert_eq!(answer.excerpt(100).await, "too large");
+    // That connection is not used again.
+    assert!(
+        http.post(&url)
+            .body("x/y", b"small")
+            .send()
+            .await
+            .unwrap()
+            .is_success()
+    );
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_died_is_replaced_without_an_error() {
+    let server = receiver()
+        .then(Answer::new(200, "one").header("Connection", "keep-alive"))
+        .start()
+        .await;
+    let http = client();
+    assert_eq!(text(&http, &server.url("")).await.unwrap(), "one");
+    let port = server.port();
+    drop(server);
+    let server = receiver()
+        .answers(|_| Some(Answer::new(200, "two")))
+        .start_at(port)
+        .await;
+    assert_eq!(text(&http, &server.url("")).await.unwrap(), "two");
+}
+
+#[tokio::test]
+async fn what_breaks_is_an_error_with_a_kind() {
+    let server = receiver()
+        .then(Answer::silent())
+        .then(Answer::new(200, "0123456789").cut(42))
+        .then(
+            Answer::new(200, "in several small chunks")
+                .chunked()
+                .cut(80),
+        )
+        .then(Answer::raw("SSH-2.0-OpenSSH_9.2\r\n\r\n"))
+        .then(Answer::raw(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        ))
+        .then(Answer::raw(format!(
+            "HTTP/1.1 200 OK\r\nX: {}\r\n\r\n",
+            "x".repeat(70_000)
+        )))
+        .then(Answer::raw(format!(
+            "HTTP/1.1 200 OK\r\n{}\r\n",
+            "A: b\r\n".repeat(500)
+        )))
+        .then(Answer::new(200, "x".repeat(2 << 20)))
+        .then(Answer::new(200, "x".repeat(2 << 20)).chunked())
+        .start()
+        .await;
+    let (http, url) = (client(), server.url(""));
+    // A body that ends with its connection is whole, so a cut one needs a length or chunks to be seen.
+    for kind in [
+        "closed", "closed", "closed", "protocol", "protocol", "protocol", "protocol", "too_long",
+        "too_long",
+    ] {
+        let error = text(&http, &url).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+    }
+    let gone = server.url("");
+    drop(server);
+    // The port may answer until the task that held it is gone.
+    let error = loop {
+        match text(&http, &gone).await {
+            Err(error) if error.to_string().contains("refused") => break error,
+            _ => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(error.kind(), "connect");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_left_after_the_timeout() {
+    let server = receiver().then(Answer::hang()).start().await;
+    let url = server.url("");
+    let http = client();
+    let error = http
+        .get(&url)
+        .timeout(Duration::from_millis(50))
+        .send()
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(error.kind(), "timeout");
+}
+
+#[tokio::test]
+async fn no_redirect_is_followed() {
+    let server = receiver()
+        .then(Answer::new(302, "").header("Location", "http://127.0.0.1:1/"))
+        .start()
+        .await;
+    let answer = client().get(&server.url("")).send().await.unwrap();
+    assert_eq!(
+        (answer.status(), answer.header("location")),
+        (302, Some("http://127.0.0.1:1/"))
+    );
+    assert_eq!(server.requests().len(), 1);
+}
+
+/// An authority, what it signed, and files of both.
+struct Pki {
+    folder: tempfile::TempDir,
+    server_fingerprint: String,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+        let name = folder.path().display().to_string();
+        parameters
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let ca = parameters.self_signed(&key).unwrap();
+        std::fs::write(folder.path().join("ca.pem"), ca.pem()).unwrap();
+        let issuer = rcgen::Issuer::new(parameters, key);
+        let mut fingerprint = String::new();
+        for (name, host) in [
+            ("server", "localhost"),
+            ("other", "elsewhere.example"),
+            ("client", "agent"),
+        ] {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let parameters = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap();
+            let certificate = parameters.signed_by(&key, &issuer).unwrap();
+            std::fs::write(folder.path().join(format!("{name}.pem")), certificate.pem()).unwrap();
+            std::fs::write(
+                folder.path().join(format!("{name}.key")),
+                key.serialize_pem(),
+            )
+            .unwrap();
+            if name == "server" {
+                fingerprint = Fingerprint::of(certificate.der()).to_string();
+            }
+        }
+        Self {
+            folder,
+            server_fingerprint: fingerprint,
+        }
+    }
+
+    fn file(&self, name: &str) -> Option<std::path::PathBuf> {
+        Some(self.folder.path().join(name))
+    }
+
+    fn listener(&self, name: &str, clients: bool) -> rustls::ServerConfig {
+        let options = TlsOptions {
+            crt_file: self.file(&format!("{name}.pem")),
+            key_file: self.file(&format!("{name}.key")),
+            ca_file: if clients { self.file("ca.pem") } else { None },
+            ..TlsOptions::default()
+        };
+        options.server(&["http/1.1"]).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_believed_by_its_authority_and_its_name() {
+    let pki = Pki::new();
+    let server = receiver().tls(pki.listener("server", false)).start().await;
+    let other = receiver().tls(pki.listener("other", false)).start().await;
+    let ca = TlsOptions {
+        ca_file: pki.file("ca.pem"),
+        ..TlsOptions::default()
+    };
+    let http = with_tls(ca.clone());
+    assert!(text(&http, &server.url("")).await.is_ok());
+    assert!(text(&http, &server.url("")).await.is_ok());
+    assert_eq!(server.connections(), 1, "TLS connections are kept too");
+
+    let error = text(&http, &other.url("")).await.unwrap_err();
+    assert_eq!(error.kind(), "tls");
+    assert!(
+        text(
+            &with_tls(TlsOptions {
+                verify_hostname: false,
+                ..ca
+            }),
+            &other.url("")
+        )
+        .await
+        .is_ok()
+    );
+
+    let strangers = Pki::new();
+    let strict = with_tls(TlsOptions {
+        ca_file: strangers.file("ca.pem"),
+        verify_hostname: false,
+        ..TlsOptions::default()
+    });
+    let error = text(&strict, &server.url("")).await.unwrap_err();
+    assert!(error.to_string().contains("tls.ca_file"), "{error}");
+    let blind = with_tls(TlsOptions {
+        verify_certificate: false,
+        ..TlsOptions::default()
+    });
+    assert!(text(&blind, &server.url("")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_pinned_certificate_is_the_only_one_believed() {
+    let pki = Pki::new();
+    let server = receiver().tls(pki.listener("server", false)).start().await;
+    let other = receiver().tls(pki.listener("other", false)).start().await;
+    let pinned = TlsOptions {
+        fingerprint: vec!["ab".repeat(32), pki.server_fingerprint.clone()],
+        ..TlsOptions::default()
+    };
+    let http = with_tls(pinned.clone());
+    assert!(text(&http, &server.url("")).await.is_ok());
+    let error = text(&http, &other.url("")).await.unwrap_err().to_string();
+    assert!(error.contains("none of tls.fingerprint"), "{error}");
+    // With an authority as well, both must agree.
+    let both = with_tls(TlsOptions {
+        ca_file: Pki::new().file("ca.pem"),
+        ..pinned
+    });
+    assert_eq!(
+        text(&both, &server.url("")).await.unwrap_err().kind(),
+        "tls"
+    );
+}
+
+#[tokio::test]
+async fn a_client_shows_its_certificate_and_follows_its_files() {
+    let pki = Pki::new();
+    let server = receiver().tls(pki.listener("server", true)).start().await;
+    let anonymous = with_tls(TlsOptions {
+        ca_file: pki.file("ca.pem"),
+        ..TlsOptions::default()
+    });
+    assert!(text(&anonymous, &server.url("")).await.is_err());
+
+    let own = TlsOptions {
+        ca_file: pki.file("ca.pem"),
+        crt_file: pki.file("client.pem"),
+        key_file: pki.file("client.key"),
+        ..TlsOptions::default()
+    };
+    let http = with_tls(own);
+    let close = || Answer::new(200, "").header("Connection", "close");
+    server.then(close());
+    assert!(text(&http, &server.url("")).await.is_ok());
+
+    // A broken file leaves what was read before in force, a good one replaces it.
+    let good = std::fs::read(pki.file("client.pem").unwrap()).unwrap();
+    std::fs::write(pki.file("client.pem").unwrap(), "half a file").unwrap();
+    reload_files();
+    server.then(close());
+    assert!(text(&http, &server.url("")).await.is_ok());
+    std::fs::write(pki.file("client.pem").unwrap(), good).unwrap();
+    let strangers = Pki::new();
+    std::fs::copy(
+        strangers.file("ca.pem").unwrap(),
+        pki.file("ca.pem").unwrap(),
+    )
+    .unwrap();
+    reload_files();
+    assert_eq!(
+        text(&http, &server.url("")).await.unwrap_err().kind(),
+        "tls"
+    );
+}
+
+#[test]
+fn tls_files_that_cannot_be_used_are_told_with_their_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "nothing here").unwrap();
+    let cases = [
+        (
+            TlsOptions {
+                ca_file: Some(folder.path().join("none.pem")),
+                ..Default::default()
+            },
+            "tls.ca_file",
+            "No such file",
+        ),
+        (
+            TlsOptions {
+                ca_file: Some(empty.clone()),
+                ..Default::default()
+            },
+            "tls.ca_file",
+            "BEGIN CERTIFICATE",
+        ),
+        (
+            TlsOptions {
+                crt_file: Some(empty.clone()),
+                ..Default::default()
+            },
+            "tls.key_file",
+            "needs a key_file",
+        ),
+        (
+            TlsOptions {
+                fingerprint: vec!["7D:3A".into()],
+                ..Default::default()
+            },
+            "tls.fingerprint",
+            "64",
+        ),
+    ];
+    for (tls, key, why) in cases {
+        let error = Http::new(&HttpOptions {
+            tls,
+            ..HttpOptions::default()
+        })
+        .unwrap_err();
+        assert_eq!(error.key, key, "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn plain_http_to_a_tls_port_and_the_reverse_say_so() {
+    let pki = Pki::new();
+    let tls = receiver().tls(pki.listener("server", false)).start().await;
+    let plain = receiver().start().await;
+    let http = with_tls(TlsOptions {
+        ca_file: pki.file("ca.pem"),
+        ..TlsOptions::default()
+    });
+    let error = text(
+        &http,
+        &Url::parse(&format!("https://127.0.0.1:{}", plain.port())).unwrap(),
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(error.kind(), "tls", "{error}");
+    let error = text(
+        &http,
+        &Url::parse(&format!("http://127.0.0.1:{}", tls.port())).unwrap(),
+    )
+    .await
+    .unwrap_err();
+    assert!(matches!(error.kind(), "protocol" | "closed"), "{error}");
+}
