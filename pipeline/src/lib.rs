@@ -1,10 +1,25 @@
 //! The engine of pvetrail: events, the lanes they travel in, the answers owed for them, and what every component shares.
 
+pub mod ack;
+pub mod batch;
 pub mod clock;
 pub mod event;
+pub mod events;
+pub mod lane;
+pub mod lines;
+pub mod mark;
 pub mod net;
+pub mod outputs;
+mod position;
 pub mod redact;
 
+pub use ack::{Ack, Creditor, Verdict};
+pub use batch::Batch;
 pub use clock::{Clock, Time};
 pub use event::{Buffer, Event, EventId, Field, JsonWriter, Span, Value, ValueRef, fields};
+pub use events::Events;
+pub use lines::{LineBatch, LineConstants, LineFacts, LineIds};
+pub use mark::{LaneId, Mark};
+pub use outputs::Outputs;
+pub use position::write_durably;
 pub use redact::{RedactMode, RedactOptions, Redactor};

@@ -49,6 +49,18 @@ impl Event {
         }
     }
 
+    /// An event made of a line, with room for the fields a parser will add.
+    pub(crate) fn fresh(id: EventId, timestamp: Time, ordinal: u64, buffer: Buffer) -> Event {
+        Event {
+            slots: Vec::with_capacity(16),
+            owned: Vec::new(),
+            buffer: Some(buffer),
+            id,
+            timestamp,
+            ordinal,
+        }
+    }
+
     /// Makes a used event into a new one and keeps its memory.
     #[inline]
     pub(crate) fn renew(&mut self, id: EventId, timestamp: Time, ordinal: u64, buffer: Buffer) {

@@ -1,0 +1,110 @@
+//! Events that travel together.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::ack::{Ack, Verdict};
+use crate::event::Event;
+use crate::mark::Mark;
+
+/// Events that travel together, where they come from, and the answer owed for them.
+#[derive(Debug)]
+pub struct Batch {
+    /// The events, in the order of their lane.
+    pub events: Vec<Event>,
+    /// Where they come from.
+    pub mark: Mark,
+    /// The answer owed for them.
+    pub ack: Ack,
+    /// Memory they stand for [bytes]; an estimate made at the source, for the bounds of lanes.
+    pub(crate) bytes: usize,
+    pub(crate) home: Option<Arc<Husks>>,
+}
+
+impl Batch {
+    /// A batch of `events`.
+    pub fn new(events: Vec<Event>, mark: Mark, ack: Ack) -> Batch {
+        let bytes = events.iter().map(Event::size).sum();
+        Batch {
+            events,
+            mark,
+            ack,
+            bytes,
+            home: None,
+        }
+    }
+
+    /// A batch without events, which carries its mark.
+    pub fn empty(mark: Mark, ack: Ack) -> Batch {
+        Batch {
+            events: Vec::new(),
+            mark,
+            ack,
+            bytes: 0,
+            home: None,
+        }
+    }
+
+    /// Another batch from the same place, owing the same answer: for events that leave by another output.
+    pub fn beside(&self, events: Vec<Event>) -> Batch {
+        Batch::new(events, self.mark.clone(), self.ack.clone())
+    }
+
+    /// A copy that owes an answer of its own.
+    pub(crate) fn copy(&self) -> Batch {
+        Batch {
+            events: self.events.clone(),
+            mark: self.mark.clone(),
+            ack: self.ack.clone(),
+            bytes: self.bytes,
+            home: None,
+        }
+    }
+
+    /// Keeps the events for which `keep` is true and says how many were left out.
+    pub fn retain(&mut self, keep: impl FnMut(&mut Event) -> bool) -> usize {
+        let before = self.events.len();
+        self.events.retain_mut(keep);
+        before - self.events.len()
+    }
+
+    /// Ends the batch with one word and gives its memory back.
+    pub(crate) fn end(self, verdict: Verdict) {
+        let Batch {
+            events, ack, home, ..
+        } = self;
+        if let Some(home) = home {
+            home.put(events);
+        }
+        ack.answer(verdict);
+    }
+}
+
+/// Lists of used events, whose memory the next batch of the same source takes over.
+#[derive(Debug, Default)]
+pub(crate) struct Husks(Mutex<Vec<Vec<Event>>>);
+
+/// Lists kept by one source [lists].
+const KEPT: usize = 6;
+/// A longer list is freed, not kept [events].
+const LONGEST_KEPT: usize = 16_384;
+
+impl Husks {
+    pub(crate) fn take(&self) -> Vec<Event> {
+        self.0.lock().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn put(&self, mut events: Vec<Event>) {
+        if events.is_empty() || events.len() > LONGEST_KEPT {
+            return;
+        }
+        for event in &mut events {
+            event.clear();
+        }
+        let mut kept = self.0.lock();
+        if kept.len() < KEPT {
+            kept.push(events);
+        }
+    }
+}

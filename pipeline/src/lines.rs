@@ -1,0 +1,425 @@
+//! How a source of lines makes events.
+//!
+//! The text of one read lies in one buffer: first what all its events share (host, path), then the lines. Making an
+//! event is writing down places in that buffer. What is not UTF-8 or holds a secret takes the slow way: the buffer is
+//! written anew, so nothing behind this file ever sees the secret.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::batch::Husks;
+use crate::clock::Time;
+use crate::event::{Buffer, Event, EventId, Pool, Span, Value, fields};
+use crate::redact::Redactor;
+
+/// What all lines of a lane share.
+#[derive(Clone, Debug)]
+pub struct LineConstants {
+    /// `host.name`.
+    pub host: String,
+    /// `log.file.path`, where there is a file.
+    pub path: Option<String>,
+    /// How their ids are made.
+    pub ids: LineIds,
+}
+
+/// How the ids of lines are made (`audit_event.md` 6).
+#[derive(Clone, Copy, Debug)]
+pub enum LineIds {
+    /// The line's place in a file: 64 bits made of place and offset, 64 bits of the redacted text.
+    Place(u64),
+    /// The receiver's run, and a counter (the line's `offset`).
+    Counter(u64),
+}
+
+/// An odd constant, so that offsets spread over all 64 bits and no two offsets of a file meet.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What is unusual about a line.
+#[derive(Clone, Debug, Default)]
+pub struct LineFacts {
+    /// Tags, like `partial`.
+    pub tags: Vec<&'static str>,
+    /// The line was cut: its whole length [bytes], and the hash of the whole line as `sha256:` and 64 digits.
+    pub truncated: Option<(u64, String)>,
+    /// `error.message`.
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Copy)]
+struct Line {
+    at: u32,
+    len: u32,
+    offset: u64,
+}
+
+/// Lines on their way to become events. Ask [`crate::SourceOut::lines`] for one, and hand it to
+/// [`crate::SourceOut::send_lines`].
+pub struct LineBatch {
+    bytes: Vec<u8>,
+    start: usize,
+    filled: usize,
+    host: Span,
+    path: Option<Span>,
+    ids: LineIds,
+    lines: Vec<Line>,
+    facts: Vec<(usize, LineFacts)>,
+}
+
+/// Memory that line batches of one source take turns in using.
+#[derive(Default)]
+pub(crate) struct LineMemory {
+    pub(crate) buffers: Arc<Pool>,
+    pub(crate) husks: Arc<Husks>,
+    lines: Vec<Line>,
+}
+
+/// What a batch of lines became.
+pub(crate) struct Made {
+    pub(crate) events: Vec<Event>,
+    /// Bytes of text [bytes].
+    pub(crate) text: usize,
+    /// Lines in which something was redacted.
+    pub(crate) redacted: u64,
+    /// Lines that were not UTF-8.
+    pub(crate) undecodable: u64,
+}
+
+impl LineBatch {
+    pub(crate) fn new(constants: &LineConstants, memory: &mut LineMemory) -> LineBatch {
+        let mut bytes = memory.buffers.take();
+        let path = constants.path.as_deref().unwrap_or_default();
+        let start = constants.host.len() + path.len();
+        if bytes.len() < start {
+            bytes.resize(start, 0);
+        }
+        bytes[..constants.host.len()].copy_from_slice(constants.host.as_bytes());
+        bytes[constants.host.len()..start].copy_from_slice(path.as_bytes());
+        let mut lines = std::mem::take(&mut memory.lines);
+        lines.clear();
+        LineBatch {
+            bytes,
+            start,
+            filled: start,
+            host: Span {
+                at: 0,
+                len: constants.host.len() as u32,
+            },
+            path: constants.path.as_ref().map(|path| Span {
+                at: constants.host.len() as u32,
+                len: path.len() as u32,
+            }),
+            ids: constants.ids,
+            lines,
+            facts: Vec::new(),
+        }
+    }
+
+    /// Room to read into, at least `at_least` bytes. Say afterwards how much was [`filled`](Self::filled).
+    pub fn space(&mut self, at_least: usize) -> &mut [u8] {
+        let wanted = self.filled + at_least;
+        if self.bytes.len() < wanted {
+            self.bytes.resize(wanted, 0);
+        }
+        &mut self.bytes[self.filled..]
+    }
+
+    /// `n` bytes of the room are text now.
+    pub fn filled(&mut self, n: usize) {
+        self.filled = (self.filled + n).min(self.bytes.len());
+    }
+
+    /// Copies text in.
+    pub fn extend(&mut self, text: &[u8]) {
+        self.space(text.len())[..text.len()].copy_from_slice(text);
+        self.filled(text.len());
+    }
+
+    /// What was filled in so far.
+    pub fn text(&self) -> &[u8] {
+        &self.bytes[self.start..self.filled]
+    }
+
+    /// The bytes `range` of [`text`](Self::text) are one event. `offset` is its place in the lane: for files, the offset
+    /// of the line in the (unpacked) file.
+    #[inline]
+    pub fn line(&mut self, range: Range<usize>, offset: u64) {
+        debug_assert!(range.end <= self.filled - self.start);
+        self.lines.push(Line {
+            at: (self.start + range.start) as u32,
+            len: (range.end - range.start) as u32,
+            offset,
+        });
+    }
+
+    /// The same with something to say about it.
+    pub fn line_with(&mut self, range: Range<usize>, offset: u64, facts: LineFacts) {
+        self.facts.push((self.lines.len(), facts));
+        self.line(range, offset);
+    }
+
+    /// Lines so far.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Makes the events.
+    pub(crate) fn finish(
+        mut self,
+        memory: &mut LineMemory,
+        redactor: &Redactor,
+        hits: &mut Vec<Range<usize>>,
+        now: Time,
+    ) -> Made {
+        let end = self
+            .lines
+            .last()
+            .map_or(self.start, |line| (line.at + line.len) as usize);
+        self.bytes.truncate(end);
+        hits.clear();
+        redactor.find(&self.bytes[self.start..], hits);
+        let (mut redacted, mut undecodable, mut raw) = (0, 0, Vec::new());
+        let text = if hits.is_empty() {
+            String::from_utf8(std::mem::take(&mut self.bytes))
+                .map_err(std::string::FromUtf8Error::into_bytes)
+        } else {
+            Err(std::mem::take(&mut self.bytes))
+        };
+        let text = text.unwrap_or_else(|bytes| {
+            self.rewrite(
+                &bytes,
+                redactor,
+                hits,
+                &mut redacted,
+                &mut undecodable,
+                &mut raw,
+            )
+        });
+        let size = text.len() - self.start;
+        let buffer = Buffer::pooled(text, &memory.buffers);
+        let mut events = memory.husks.take();
+        let kept = events.len().min(self.lines.len());
+        events.truncate(kept);
+        for (n, line) in self.lines.iter().enumerate() {
+            let span = Span {
+                at: line.at,
+                len: line.len,
+            };
+            let id = match self.ids {
+                LineIds::Place(base) => {
+                    let text = buffer
+                        .text()
+                        .as_bytes()
+                        .get(span.range())
+                        .unwrap_or_default();
+                    EventId([
+                        base.wrapping_add(line.offset.wrapping_mul(SPREAD)),
+                        xxh3_64(text),
+                    ])
+                }
+                LineIds::Counter(run) => EventId([run, line.offset]),
+            };
+            let ordinal = line.offset + 1;
+            if n < kept {
+                events[n].renew(id, now, ordinal, buffer.clone());
+            } else {
+                events.push(Event::fresh(id, now, ordinal, buffer.clone()));
+            }
+            let event = &mut events[n];
+            event.push_span(fields::MESSAGE, span);
+            event.push_span(fields::HOST_NAME, self.host);
+            if let Some(path) = self.path {
+                event.push_span(fields::LOG_FILE_PATH, path);
+            }
+        }
+        for (n, bytes) in raw {
+            events[n].set(fields::PVE_RAW_B64, base64(&bytes));
+        }
+        for (n, facts) in self.facts.drain(..) {
+            state(&mut events[n], facts);
+        }
+        memory.lines = std::mem::take(&mut self.lines);
+        Made {
+            events,
+            text: size,
+            redacted,
+            undecodable,
+        }
+    }
+
+    /// Writes the buffer anew: secrets replaced, then bytes that are not UTF-8 replaced and kept aside.
+    #[cold]
+    fn rewrite(
+        &mut self,
+        bytes: &[u8],
+        redactor: &Redactor,
+        hits: &[Range<usize>],
+        redacted: &mut u64,
+        undecodable: &mut u64,
+        raw: &mut Vec<(usize, Vec<u8>)>,
+    ) -> String {
+        let mut text = String::with_capacity(bytes.len() + 64);
+        text.push_str(&String::from_utf8_lossy(&bytes[..self.start]));
+        let mut clean = Vec::new();
+        for (n, line) in self.lines.iter_mut().enumerate() {
+            let (from, to) = (line.at as usize, (line.at + line.len) as usize);
+            clean.clear();
+            let mut at = from;
+            // Hits count from the start of the text; one may cover several lines, so it is cut to this one.
+            let first = hits.partition_point(|hit| hit.end + self.start <= from);
+            for hit in hits[first..]
+                .iter()
+                .take_while(|hit| hit.start + self.start < to)
+            {
+                let (start, end) = (
+                    (hit.start + self.start).max(from),
+                    (hit.end + self.start).min(to),
+                );
+                clean.extend_from_slice(&bytes[at..start]);
+                redactor.replacement(&bytes[start..end], &mut clean);
+                at = end;
+            }
+            *redacted += u64::from(at != from);
+            clean.extend_from_slice(&bytes[at..to]);
+            line.at = text.len() as u32;
+            match std::str::from_utf8(&clean) {
+                Ok(valid) => text.push_str(valid),
+                Err(_) => {
+                    *undecodable += 1;
+                    text.push_str(&String::from_utf8_lossy(&clean));
+                    raw.push((n, clean.clone()));
+                }
+            }
+            line.len = text.len() as u32 - line.at;
+        }
+        text
+    }
+}
+
+fn state(event: &mut Event, facts: LineFacts) {
+    for tag in facts.tags {
+        event.add_tag(tag);
+    }
+    if let Some((bytes, hash)) = facts.truncated {
+        event.set(fields::PVE_TRUNCATED, true);
+        event.set(fields::PVE_ORIGINAL_BYTES, Value::from(bytes));
+        event.set(fields::EVENT_HASH, hash);
+    }
+    if let Some(why) = facts.error {
+        event.set(fields::ERROR_MESSAGE, why);
+    }
+}
+
+/// RFC 4648 with padding.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let word = chunk
+            .iter()
+            .fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
+            << (8 * (3 - chunk.len()));
+        for n in 0..4 {
+            let digit = DIGITS[(word >> (18 - 6 * n) & 63) as usize];
+            out.push(if n <= chunk.len() {
+                char::from(digit)
+            } else {
+                '='
+            });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn constants() -> LineConstants {
+        LineConstants {
+            host: "pve1".to_owned(),
+            path: Some("/var/log/x".to_owned()),
+            ids: LineIds::Place(7),
+        }
+    }
+
+    fn make(text: &[u8]) -> Made {
+        let mut memory = LineMemory::default();
+        let mut lines = LineBatch::new(&constants(), &mut memory);
+        lines.extend(text);
+        let mut at = 0;
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            let len = line.strip_suffix(b"\n").unwrap_or(line).len();
+            lines.line(at..at + len, at as u64);
+            at += line.len();
+        }
+        lines.finish(
+            &mut memory,
+            &Redactor::new(&Default::default(), &[]),
+            &mut Vec::new(),
+            Time(5),
+        )
+    }
+
+    #[test]
+    fn lines_become_events_with_their_place() {
+        let made = make(b"first line\nsecond\n");
+        let json: Vec<_> = made.events.iter().map(Event::to_json).collect();
+        assert_eq!(json[0]["message"], "first line");
+        assert_eq!(json[1]["message"], "second");
+        assert_eq!(json[1]["host"]["name"], "pve1");
+        assert_eq!(json[1]["log"]["file"]["path"], "/var/log/x");
+        assert_eq!(made.events[1].ordinal(), Some(12));
+        assert_ne!(made.events[0].id(), made.events[1].id());
+        assert_eq!(
+            made.events[0].id(),
+            make(b"first line\nother\n").events[0].id()
+        );
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_replaced_and_its_bytes_are_kept() {
+        let made = make(b"good\nm\xfcller\nalso \xc3\xbc good\n");
+        assert_eq!(made.undecodable, 1);
+        assert_eq!(made.events[1].str(fields::MESSAGE), Some("m\u{fffd}ller"));
+        assert_eq!(
+            made.events[1].str(fields::PVE_RAW_B64),
+            Some(base64(b"m\xfcller").as_str())
+        );
+        assert_eq!(made.events[2].str(fields::MESSAGE), Some("also ü good"));
+        assert!(!made.events[2].has(fields::PVE_RAW_B64));
+    }
+
+    #[test]
+    fn secrets_are_gone_before_the_event_is_there() {
+        let made = make(b"a\nGET /x?vncticket=PVEVNC:5F3A::c2VjcmV0 HTTP/1.1\nb\n");
+        assert_eq!(made.redacted, 1);
+        let text = made.events[1]
+            .buffer()
+            .map(|buffer| buffer.text().to_owned())
+            .unwrap_or_default();
+        assert!(!text.contains("c2VjcmV0"), "{text}");
+        assert_eq!(made.events[2].str(fields::MESSAGE), Some("b"));
+    }
+
+    #[test]
+    fn base64_pads() {
+        assert_eq!(
+            [
+                base64(b""),
+                base64(b"f"),
+                base64(b"fo"),
+                base64(b"foo"),
+                base64(b"foob")
+            ],
+            ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! Where the events of a transform go.
+
+use crate::batch::Batch;
+use crate::clock::Time;
+use crate::event::{Event, fields};
+
+/// What one call of a transform hands back: events that go on, events by other outputs, and what was left out.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    now: Time,
+    tag: String,
+    want_errors: bool,
+    pub(crate) main: Vec<Batch>,
+    pub(crate) named: Vec<(usize, Batch)>,
+    pub(crate) emitted: Vec<Event>,
+    pub(crate) sent: Vec<(usize, Event)>,
+    pub(crate) made: Vec<(usize, Event)>,
+    pub(crate) erred: Vec<Event>,
+    pub(crate) aside_errors: Option<Batch>,
+    pub(crate) filtered: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) errors: u64,
+}
+
+/// Longest `error.message` [bytes].
+const LONGEST_WHY: usize = 1024;
+
+impl Outputs {
+    /// Outputs for a transform of type `type_name`; `want_errors` when something takes its `.errors`.
+    pub(crate) fn new(type_name: &str, want_errors: bool) -> Outputs {
+        Outputs {
+            tag: format!("{type_name}_failed"),
+            want_errors,
+            ..Outputs::default()
+        }
+    }
+
+    /// The tag of events it could not work on, which is also the word for the metric.
+    pub(crate) fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    pub(crate) fn set_now(&mut self, now: Time) {
+        self.now = now;
+    }
+
+    pub(crate) fn set_want_errors(&mut self, want_errors: bool) {
+        self.want_errors = want_errors;
+    }
+
+    /// The time now, from the engine's clock.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// The batch goes on by the unnamed output. An emptied batch goes on too: it carries its mark.
+    pub fn push(&mut self, batch: Batch) {
+        self.main.push(batch);
+    }
+
+    /// The batch goes on by the named output `n`, counted in the order of the configuration's `outputs()`.
+    pub fn push_to(&mut self, n: usize, batch: Batch) {
+        self.named.push((n, batch));
+    }
+
+    /// Stateful transforms: the event goes on by the unnamed output.
+    pub fn emit(&mut self, event: Event) {
+        self.emitted.push(event);
+    }
+
+    /// Stateful transforms: the event goes on by the named output `n`.
+    pub fn emit_to(&mut self, n: usize, event: Event) {
+        self.sent.push((n, event));
+    }
+
+    /// Stateful transforms: an event of its own leaves by the named output `n`, once the state that made it is durable.
+    pub fn make(&mut self, n: usize, event: Event) {
+        self.made.push((n, event));
+    }
+
+    /// `n` events were left out by name: counted, and a good end.
+    pub fn filtered(&mut self, n: usize) {
+        self.filtered += n as u64;
+    }
+
+    /// `n` of the events left out were copies of others.
+    pub fn duplicates(&mut self, n: usize) {
+        self.duplicates += n as u64;
+    }
+
+    /// The transform could not do its work on this event: it is marked, counted, copied to `.errors` if something takes
+    /// that output, and goes on all the same.
+    pub fn error(&mut self, event: &mut Event, why: impl std::fmt::Display) {
+        self.errors += 1;
+        event.add_tag(&self.tag);
+        let mut why = why.to_string();
+        if why.len() > LONGEST_WHY {
+            why.truncate(why.floor_char_boundary(LONGEST_WHY));
+        }
+        event.set(fields::ERROR_MESSAGE, why);
+        if self.want_errors {
+            self.erred.push(event.clone());
+        }
+    }
+}
