@@ -11,7 +11,9 @@ pub mod mark;
 pub mod net;
 pub mod outputs;
 mod position;
+pub mod printable;
 pub mod redact;
+pub mod telemetry;
 
 pub use ack::{Ack, Creditor, Verdict};
 pub use batch::Batch;
@@ -22,4 +24,6 @@ pub use lines::{LineBatch, LineConstants, LineFacts, LineIds};
 pub use mark::{LaneId, Mark};
 pub use outputs::Outputs;
 pub use position::write_durably;
+pub use printable::{printable, push_printable};
 pub use redact::{RedactMode, RedactOptions, Redactor};
+pub use telemetry::{ComponentMetrics, Health, Telemetry};

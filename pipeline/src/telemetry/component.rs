@@ -1,0 +1,257 @@
+//! The counters of one worker of one component, under the names Vector uses, so that its dashboards port by their prefix.
+
+use std::time::Duration;
+
+use super::health::HealthCell;
+use super::metric::{Counter, Family, Gauge, Histogram};
+use super::samples::{Merge, Samples};
+
+/// The place of a component in the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Where events are born.
+    Source,
+    /// What changes them.
+    Transform,
+    /// Where they are delivered.
+    Sink,
+}
+
+impl Kind {
+    /// The value of label `component_kind`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Source => "source",
+            Kind::Transform => "transform",
+            Kind::Sink => "sink",
+        }
+    }
+}
+
+/// What a component was doing when an error occurred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Taking something in.
+    Receiving,
+    /// Working on it.
+    Processing,
+    /// Sending it out.
+    Sending,
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Stage::Receiving => "receiving",
+            Stage::Processing => "processing",
+            Stage::Sending => "sending",
+        }
+    }
+}
+
+const SOURCE: u8 = 1;
+const TRANSFORM: u8 = 2;
+const SINK: u8 = 4;
+const ALL: u8 = SOURCE | TRANSFORM | SINK;
+/// Shown only once it has counted something.
+const USED: u8 = 0;
+
+fn bit(kind: Kind) -> u8 {
+    match kind {
+        Kind::Source => SOURCE,
+        Kind::Transform => TRANSFORM,
+        Kind::Sink => SINK,
+    }
+}
+
+macro_rules! component_metrics {
+    (
+        counters { $($(#[$cdoc:meta])* $counter:ident = $cname:literal $([$clabel:literal = $cvalue:literal])? on $ckinds:expr, $chelp:literal;)* }
+        families { $($(#[$fdoc:meta])* $family:ident = $fname:literal by [$($flabel:literal),+], $fhelp:literal;)* }
+        gauges { $($(#[$gdoc:meta])* $gauge:ident = $gname:literal $merge:ident on $gkinds:expr, $ghelp:literal;)* }
+        histograms { $($(#[$hdoc:meta])* $histogram:ident = $hname:literal on $hkinds:expr, $hhelp:literal;)* }
+    ) => {
+        /// What one worker of a component counts. It lies on cache lines of its own, so two workers never share one.
+        #[derive(Debug)]
+        #[repr(align(128))]
+        pub struct ComponentMetrics {
+            $($(#[$cdoc])* pub $counter: Counter,)*
+            $($(#[$fdoc])* pub $family: Family<{ [$($flabel),+].len() }>,)*
+            $($(#[$gdoc])* pub $gauge: Gauge,)*
+            $($(#[$hdoc])* pub $histogram: Histogram,)*
+            health: HealthCell,
+        }
+
+        impl ComponentMetrics {
+            pub(super) fn new() -> Self {
+                Self {
+                    $($counter: Counter::default(),)*
+                    $($family: Family::default(),)*
+                    $($gauge: Gauge::default(),)*
+                    $($histogram: Histogram::default(),)*
+                    health: HealthCell::default(),
+                }
+            }
+
+            /// Adds everything counted here to `samples`; gauges only while the worker lives.
+            pub(super) fn read(&self, kind: Kind, live: bool, samples: &mut Samples) {
+                $({
+                    let value = self.$counter.get();
+                    if value > 0 || $ckinds & bit(kind) != 0 {
+                        samples.counter($cname, $chelp, &[$(($clabel, $cvalue))?], value);
+                    }
+                })*
+                $(self.$family.each(|values, value| {
+                    let mut at = values.iter();
+                    let labels = [$($flabel),+].map(|name| (name, at.next().map_or("", String::as_str)));
+                    samples.counter($fname, $fhelp, &labels, value);
+                });)*
+                if live {
+                    $({
+                        let value = self.$gauge.get();
+                        if value != 0.0 || $gkinds & bit(kind) != 0 {
+                            samples.gauge($gname, $ghelp, value, Merge::$merge);
+                        }
+                    })*
+                }
+                $({
+                    let (classes, sum) = self.$histogram.read();
+                    if $hkinds & bit(kind) != 0 || classes.iter().any(|n| *n > 0) {
+                        samples.histogram($hname, $hhelp, &classes, sum);
+                    }
+                })*
+            }
+        }
+    };
+}
+
+component_metrics! {
+    counters {
+        /// Events that arrived: read by a source, taken from a lane by the others.
+        received_events = "component_received_events_total" on ALL, "Events a component has taken in.";
+        /// Their size [bytes].
+        received_event_bytes = "component_received_event_bytes_total" on ALL, "Size of the events a component has taken in.";
+        /// Size of the events sent on [bytes].
+        sent_event_bytes = "component_sent_event_bytes_total" on USED, "Size of the events a component has passed on or delivered.";
+        /// Events left out by name (`out.filtered`).
+        filtered = "component_discarded_events_total" ["intentional" = "true"] on TRANSFORM, "Events that were left out.";
+        /// Events that vanished otherwise: by design nothing counts here, and an alert on it is an alert on us.
+        discarded = "component_discarded_events_total" ["intentional" = "false"] on ALL, "Events that were left out.";
+        /// Events that the receiver had already (an answer 409, a JetStream duplicate).
+        duplicates = "events_duplicate_total" on USED, "Events the receiver knew already by their id.";
+        /// Events that the receiver took but stored elsewhere (a failure store).
+        redirected = "events_redirected_total" on USED, "Events the receiver stored in another place than asked.";
+        /// Events without an attributable source address.
+        unattributed = "events_unattributed_total" on USED, "Events about which it is not known where they came from.";
+        /// Writes that were tried again.
+        retries = "component_retries_total" on SINK, "Writes that were tried again.";
+        /// Requests sent by the HTTP client.
+        http_requests = "http_client_requests_sent_total" on USED, "HTTP requests sent.";
+        /// Events put into the lane or queue before this component.
+        buffer_received_events = "buffer_received_events_total" on USED, "Events put into the buffer in front of a component.";
+        /// Events taken out of it.
+        buffer_sent_events = "buffer_sent_events_total" on USED, "Events taken out of the buffer in front of a component.";
+        /// Positions or snapshots made durable.
+        checkpoints = "checkpoints_total" on USED, "Positions and snapshots made durable.";
+        /// Records whose checksum did not match what was read.
+        checksum_errors = "checksum_errors_total" on USED, "Stored records whose checksum did not match.";
+        /// Files read from their beginning.
+        files_added = "files_added_total" on USED, "Files that are read from their beginning.";
+        /// Files read on from a stored position.
+        files_resumed = "files_resumed_total" on USED, "Files that are read on from a stored position.";
+        /// Files that are no longer looked at.
+        files_unwatched = "files_unwatched_total" on USED, "Files that are no longer read.";
+        /// Files that were deleted while they were read.
+        files_deleted = "files_deleted_total" on USED, "Files that were deleted while being read.";
+        /// Files that became shorter than what had been read.
+        files_truncated = "file_truncated_total" on USED, "Files that were truncated or rewritten while being read.";
+        /// Connections accepted or made.
+        connections_established = "connection_established_total" on USED, "Connections accepted or made.";
+        /// Connections that could not be made.
+        connections_failed = "connection_failed_total" on USED, "Connections that could not be made.";
+        /// Connections that ended in order.
+        connections_shutdown = "connection_shutdown_total" on USED, "Connections that ended in order.";
+        /// Datagrams that the kernel dropped before they could be read.
+        udp_kernel_drops = "udp_kernel_drops_total" on USED, "Datagrams dropped by the kernel before they were read.";
+        /// Panics that were caught.
+        panics = "component_panics_total" on USED, "Panics of a component that were contained.";
+        /// Batches that failed and are read again from the stored position.
+        failed_batches = "component_failed_batches_total" on USED, "Batches that failed and are made again from the stored position.";
+        /// Texts that held secrets.
+        redacted = "secrets_redacted_total" on USED, "Secrets that were replaced in raw text.";
+    }
+    families {
+        /// Events passed on or delivered, by output (`_default`, `errors`, a name).
+        sent_events = "component_sent_events_total" by ["output"], "Events a component has passed on or delivered.";
+        /// Bytes read, by protocol (`file`, `tcp`, `http`).
+        received_bytes = "component_received_bytes_total" by ["protocol"], "Bytes a source has read.";
+        /// Bytes written, by endpoint and protocol.
+        sent_bytes = "component_sent_bytes_total" by ["endpoint", "protocol"], "Bytes a sink has written.";
+        /// Errors, by type (`parser_failed`, `request_failed`) and stage; use [`ComponentMetrics::error`].
+        errors = "component_errors_total" by ["error_type", "stage"], "Errors a component has met.";
+        /// Events put into the dead letters, by reason.
+        dead_lettered = "events_dead_lettered_total" by ["reason"], "Events put into the dead letters.";
+        /// Answers the HTTP client got, by status.
+        http_responses = "http_client_responses_total" by ["status"], "HTTP answers received.";
+        /// Places where input is known to be missing, by kind.
+        gaps = "gap_detected_total" by ["kind"], "Places where input is known to be missing.";
+    }
+    gauges {
+        /// Events waiting in front of this component.
+        buffer_events = "buffer_size_events" Sum on USED, "Events waiting in front of a component.";
+        /// Their size [bytes].
+        buffer_bytes = "buffer_size_bytes" Sum on USED, "Bytes waiting in front of a component.";
+        /// Most events that may wait.
+        buffer_max_events = "buffer_max_size_events" Sum on USED, "Most events that may wait in front of a component.";
+        /// Most bytes that may wait.
+        buffer_max_bytes = "buffer_max_size_bytes" Sum on USED, "Most bytes that may wait in front of a component.";
+        /// Share of the time in which a worker was at work, 0 to 1.
+        utilization = "utilization" Mean on TRANSFORM | SINK, "Share of the time in which a component was at work, 0 to 1.";
+        /// Requests under way.
+        in_flight = "adaptive_concurrency_in_flight" Sum on USED, "Requests under way.";
+        /// Files held open.
+        open_files = "open_files" Sum on USED, "Files held open.";
+        /// Input that is read but not yet covered by a stored position, the largest of all lanes [bytes].
+        checkpoint_lag_bytes = "checkpoint_lag_bytes" Max on USED, "Input read but not yet covered by a stored position, the largest of all lanes.";
+        /// How far event time lies behind the clock [s].
+        watermark_lag = "watermark_lag_seconds" Max on USED, "How far event time lies behind the clock.";
+        /// Keys a stateful transform remembers.
+        state_keys = "state_keys" Sum on USED, "Keys a stateful transform remembers.";
+        /// Size of its last snapshot [bytes].
+        state_bytes = "state_snapshot_size_bytes" Sum on USED, "Size of the last snapshot of a stateful transform.";
+    }
+    histograms {
+        /// From the reading of an event to its leaving this component.
+        latency = "component_latency_seconds" on USED, "From the reading of an event to its leaving a component.";
+        /// From the event's own time to its reading.
+        source_lag = "source_lag_time_seconds" on USED, "From the time of an event to its reading.";
+        /// From a request to its answer.
+        http_rtt = "http_client_rtt_seconds" on USED, "From an HTTP request to its answer.";
+    }
+}
+
+impl ComponentMetrics {
+    /// Counts `n` errors. `error_type` is a word of a fixed list: `parser_failed`, `request_failed`, `io_failed`, …
+    pub fn error(&self, error_type: &'static str, stage: Stage, n: u64) {
+        self.errors.add([error_type, stage.name()], n);
+    }
+
+    /// Counts `n` events passed on or delivered through the unnamed output.
+    pub fn sent(&self, n: u64) {
+        self.sent_events.add(["_default"], n);
+    }
+
+    /// Counts one HTTP answer and how long it took.
+    pub fn http_answer(&self, status: u16, took: Duration) {
+        let mut text = itoa::Buffer::new();
+        self.http_responses.add([text.format(status)], 1);
+        self.http_rtt.observe(took);
+    }
+
+    /// How this worker is; what `/ready` looks at.
+    #[must_use]
+    pub fn health(&self) -> &HealthCell {
+        &self.health
+    }
+}
