@@ -1,0 +1,248 @@
+//! The jobs: what each program is told to do.
+
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::measure::Program;
+
+/// The pattern of the job *access*, in Logstash's spelling, as every program compared was given it.
+const PATTERN: &str = r#"%{IP:client_ip} - %{NOTSPACE:user} \[%{NOTSPACE:day}:%{TIME:time} %{ISO8601_TIMEZONE:tz}\] "%{WORD:method} %{NOTSPACE:request} HTTP/%{NUMBER:http_version}" %{INT:status} %{INT:bytes}"#;
+const FIELDS: [&str; 10] = [
+    "client_ip",
+    "user",
+    "day",
+    "time",
+    "tz",
+    "method",
+    "request",
+    "http_version",
+    "status",
+    "bytes",
+];
+
+/// Where a run finds its input and may write.
+pub(crate) struct Place {
+    pub(crate) access: PathBuf,
+    pub(crate) syslog: PathBuf,
+    pub(crate) work: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// The bare work of *access*, in one thread.
+    Floor,
+    /// file → grok → Elasticsearch.
+    Access,
+    /// file → Elasticsearch, no parsing.
+    Forward,
+    /// file → grok → dedupe → Elasticsearch.
+    AccessDedupe,
+    /// rsyslog: imfile → mmnormalize → omelasticsearch, its nearest to *access*.
+    RsyslogAccess,
+    /// rsyslog: imtcp, RFC 5424 → omelasticsearch. Its CPU per event is R.
+    RsyslogSyslog,
+}
+
+impl Job {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Floor,
+        Self::Access,
+        Self::Forward,
+        Self::AccessDedupe,
+        Self::RsyslogAccess,
+        Self::RsyslogSyslog,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Access => "access",
+            Self::Forward => "forward",
+            Self::AccessDedupe => "access-dedupe",
+            Self::RsyslogAccess => "rsyslog-access",
+            Self::RsyslogSyslog => "rsyslog-syslog",
+        }
+    }
+
+    /// What the project promises: CPU in floors, CPU in R, events/s, peak memory [MiB].
+    pub(crate) fn promise(self) -> Promise {
+        let none = Promise::default();
+        match self {
+            Self::Access => Promise {
+                floors: Some(2.0),
+                rs: Some(0.25),
+                rate: Some(1.2e6),
+                peak: Some(48.0),
+            },
+            Self::Forward => Promise {
+                floors: Some(1.4),
+                peak: Some(48.0),
+                ..none
+            },
+            Self::AccessDedupe => Promise {
+                floors: Some(2.4),
+                ..none
+            },
+            Self::Floor | Self::RsyslogAccess | Self::RsyslogSyslog => none,
+        }
+    }
+
+    pub(crate) fn program(self, place: &Place, port: u16) -> io::Result<Program> {
+        match self {
+            Self::Floor => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command
+                    .arg("floor")
+                    .arg(&place.access)
+                    .arg(port.to_string());
+                Ok(Program {
+                    command,
+                    feed: None,
+                })
+            }
+            Self::Access | Self::Forward | Self::AccessDedupe => self.pvetrail(place, port),
+            Self::RsyslogAccess | Self::RsyslogSyslog => self.rsyslog(place, port),
+        }
+    }
+
+    fn pvetrail(self, place: &Place, port: u16) -> io::Result<Program> {
+        let data = place.work.join("data");
+        let graph = place.work.join("graph.toml");
+        let (transforms, input) = match self {
+            Self::Forward => (String::new(), "access"),
+            Self::AccessDedupe => (
+                format!(
+                    "{}\n[transforms.once]\ntype = \"dedupe\"\ninputs = [\"parsed\"]\n",
+                    grok()
+                ),
+                "once",
+            ),
+            _ => (grok(), "parsed"),
+        };
+        let fields = match self {
+            Self::Forward => vec!["@timestamp", "message", "host.name", "log.file.path"],
+            _ => std::iter::once("@timestamp").chain(FIELDS).collect(),
+        };
+        let text = format!(
+            r#"data_dir = {data:?}
+
+[admin]
+enabled = false
+
+[sources.access]
+type = "file"
+include = [{access:?}]
+{transforms}
+[sinks.es]
+type = "elasticsearch"
+inputs = ["{input}"]
+endpoints = ["http://127.0.0.1:{port}"]
+bulk = {{ index = "pve-audit-%Y.%m" }}
+compression = "none"
+encoding = {{ only_fields = {fields:?} }}
+"#,
+            access = place.access,
+        );
+        fs::write(&graph, text)?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pvetrail"));
+        command.arg("run").arg(graph);
+        Ok(Program {
+            command,
+            feed: None,
+        })
+    }
+
+    fn rsyslog(self, place: &Place, port: u16) -> io::Result<Program> {
+        let work = place.work.display();
+        let config = place.work.join("rsyslog.conf");
+        // No id and no @timestamp, which is in its favour. One worker fed by large batches is the cheapest it can do.
+        let queues = r#"main_queue(queue.type="FixedArray" queue.size="200000" queue.dequeueBatchSize="4096" queue.workerThreads="1")"#;
+        let sink = format!(
+            r#"action(type="omelasticsearch" server="127.0.0.1" serverport="{port}" template="document" searchIndex="pve-audit-2026.11" searchType="" bulkmode="on" maxbytes="2m" action.resumeRetryCount="-1")"#
+        );
+        let (text, feed) = if self == Self::RsyslogAccess {
+            let rules = place.work.join("access.rulebase");
+            fs::write(
+                &rules,
+                "version=2\nrule=:%client_ip:word% - %user:word% [%day:char-to{\"extradata\":\":\"}%:%time:word% %tz:char-to{\"extradata\":\"]\"}%] \"%method:word% %request:word% HTTP/%http_version:char-to{\"extradata\":\"\\\"\"}%\" %status:word% %bytes:word%\n",
+            )?;
+            let text = format!(
+                r#"global(workDirectory="{work}")
+{queues}
+module(load="imfile")
+module(load="mmnormalize")
+module(load="omelasticsearch")
+template(name="document" type="subtree" subtree="$!")
+input(type="imfile" file="{access}" tag="access" addMetadata="off" ruleset="all")
+ruleset(name="all") {{
+  action(type="mmnormalize" rulebase="{rules}" useRawMsg="off")
+  {sink}
+}}
+"#,
+                access = place.access.display(),
+                rules = rules.display(),
+            );
+            (text, None)
+        } else {
+            let listen = free_port()?;
+            let text = format!(
+                r#"global(workDirectory="{work}")
+{queues}
+module(load="imtcp")
+module(load="omelasticsearch")
+template(name="document" type="list" option.jsonf="on") {{
+  property(outname="@timestamp" name="timereported" dateFormat="rfc3339" format="jsonf")
+  property(outname="host" name="hostname" format="jsonf")
+  property(outname="severity" name="syslogseverity-text" format="jsonf")
+  property(outname="facility" name="syslogfacility-text" format="jsonf")
+  property(outname="app" name="app-name" format="jsonf")
+  property(outname="pid" name="procid" format="jsonf")
+  property(outname="message" name="msg" format="jsonf")
+}}
+input(type="imtcp" address="127.0.0.1" port="{listen}" ruleset="all")
+ruleset(name="all") {{
+  {sink}
+}}
+"#
+            );
+            (text, Some((listen, place.syslog.clone())))
+        };
+        fs::write(&config, text)?;
+        let mut command = Command::new(service("rsyslog"));
+        command
+            .arg("run")
+            .arg(config)
+            .arg("-i")
+            .arg(place.work.join("rsyslogd.pid"));
+        Ok(Program { command, feed })
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Promise {
+    pub(crate) floors: Option<f64>,
+    pub(crate) rs: Option<f64>,
+    pub(crate) rate: Option<f64>,
+    pub(crate) peak: Option<f64>,
+}
+
+fn grok() -> String {
+    format!(
+        "\n[transforms.parsed]\ntype = \"grok\"\ninputs = [\"access\"]\npatterns = ['{PATTERN}']\n"
+    )
+}
+
+/// The script that installs and runs a real server.
+pub(crate) fn service(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/services")
+        .join(name)
+        .with_extension("sh")
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
