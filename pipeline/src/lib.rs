@@ -3,6 +3,8 @@
 pub mod ack;
 pub mod batch;
 pub mod clock;
+pub mod component;
+pub mod config;
 pub mod event;
 pub mod events;
 pub mod lane;
@@ -14,16 +16,25 @@ mod position;
 pub mod printable;
 pub mod redact;
 pub mod telemetry;
+pub mod units;
 
 pub use ack::{Ack, Creditor, Verdict};
 pub use batch::Batch;
 pub use clock::{Clock, Time};
+pub use component::{
+    AnyConfig, BatchDefaults, BuildError, BuildErrors, Codec, Component, Compression, Context,
+    Encoding, Kind, Place, Registry, Sink, SinkConfig, Source, SourceConfig, Spanned, Stateful,
+    StatefulConfig, Transform, TransformConfig, Workers, run::*,
+};
+pub use config::{Diagnostics, Env, Graph, OutputRef, SystemEnv, load};
 pub use event::{Buffer, Event, EventId, Field, JsonWriter, Span, Value, ValueRef, fields};
 pub use events::Events;
 pub use lines::{LineBatch, LineConstants, LineFacts, LineIds};
 pub use mark::{LaneId, Mark};
+pub use net::{Auth, Http, Secret, TlsOptions as Tls, Url};
 pub use outputs::Outputs;
 pub use position::write_durably;
 pub use printable::{printable, push_printable};
 pub use redact::{RedactMode, RedactOptions, Redactor};
 pub use telemetry::{ComponentMetrics, Health, Telemetry};
+pub use units::{Bytes, Duration};

@@ -26,7 +26,7 @@ use super::{OptionError, Secret};
 const MAX_FILE: u64 = 4 << 20;
 
 /// `tls = { … }`: how a peer is believed and how we prove who we are.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsOptions {
     /// PEM file of the authorities that are believed, instead of the machine's own.

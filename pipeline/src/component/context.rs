@@ -1,0 +1,89 @@
+//! What a component may know about the program it is built into.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Kind;
+use crate::config::{Batch as BatchOptions, Globals, Request};
+
+/// Handed to `build`: who the component is and what holds for the whole program.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub(crate) id: String,
+    pub(crate) kind: Kind,
+    pub(crate) type_name: &'static str,
+    pub(crate) globals: Arc<Globals>,
+    pub(crate) request: Request,
+    pub(crate) batch: BatchOptions,
+}
+
+impl Context {
+    /// A context for a test: id `test`, data in the system's folder for temporary files, host `localhost`.
+    pub fn for_tests(kind: Kind, type_name: &'static str) -> Self {
+        Context {
+            id: "test".to_owned(),
+            kind,
+            type_name,
+            globals: Arc::new(Globals {
+                data_dir: std::env::temp_dir(),
+                host: "localhost".to_owned(),
+                ..Globals::default()
+            }),
+            request: Request::default(),
+            batch: BatchOptions::default(),
+        }
+    }
+
+    /// The same for another place for data.
+    #[must_use]
+    pub fn with_data_dir(mut self, data_dir: impl Into<PathBuf>) -> Self {
+        let globals = Arc::make_mut(&mut self.globals);
+        globals.data_dir = data_dir.into();
+        self
+    }
+
+    /// The component's id, as the operator named it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Source, transform or sink.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The word after `type =`.
+    pub fn type_name(&self) -> &'static str {
+        self.type_name
+    }
+
+    /// Where the program keeps what must survive a restart.
+    pub fn data_dir(&self) -> &Path {
+        &self.globals.data_dir
+    }
+
+    /// The operator's name for the cluster, if one was given.
+    pub fn cluster(&self) -> Option<&str> {
+        self.globals.cluster.as_deref()
+    }
+
+    /// The name of this host, as `host.name` says it.
+    pub fn host(&self) -> &str {
+        &self.globals.host
+    }
+
+    /// Everything at the top level of the configuration.
+    pub fn globals(&self) -> &Globals {
+        &self.globals
+    }
+
+    /// The sink's `request` options.
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The sink's `batch` options, defaults filled in.
+    pub fn batch(&self) -> &BatchOptions {
+        &self.batch
+    }
+}

@@ -1,0 +1,199 @@
+//! What a component does while it runs: the four traits, and what they are given.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::batch::Batch;
+use crate::clock::Time;
+use crate::event::Event;
+use crate::events::Events;
+use crate::outputs::Outputs;
+
+/// Reads from outside. It runs on a thread of its own, so that short blocking reads hold up nobody else.
+#[async_trait]
+pub trait Source: Send {
+    /// Runs until told to stop ([`SourceOut::stopping`]) or until there is nothing more to read. An error is retried by
+    /// the engine from the stored position, with back-off.
+    async fn run(&mut self, out: SourceOut) -> Result<(), SourceError>;
+}
+
+/// Same events in, same events out; one per worker, so it may keep caches but no memory.
+pub trait Transform: Send {
+    /// Turns one batch into others. A batch that is neither pushed on nor answered counts as failed.
+    fn apply(&mut self, batch: Batch, out: &mut Outputs);
+}
+
+/// Remembers. The engine owns its marks, answers, snapshots and restart.
+pub trait Stateful: Send {
+    /// Takes one event; `out.emit(event)` lets it go on, `out.make(..)` sends an event of its own.
+    fn apply(&mut self, event: Event, out: &mut Outputs);
+    /// Event time has moved on to `watermark`, also by idle marks.
+    fn advance(&mut self, watermark: Time, out: &mut Outputs);
+    /// Writes down everything it must know after a restart, held events included.
+    fn save(&self, to: &mut Vec<u8>);
+    /// Reads that again.
+    fn load(&mut self, from: &[u8]) -> Result<(), StateError>;
+}
+
+/// Writes to the outside.
+#[async_trait]
+pub trait Sink: Send {
+    /// Writes these events and says what became of them.
+    async fn write(&mut self, events: Events) -> Result<Written, WriteError>;
+
+    /// Looks whether the other side is there; the engine calls it at start and while writes fail.
+    async fn healthcheck(&mut self) -> Result<(), Reason> {
+        Ok(())
+    }
+
+    /// Called once when no more events will come: what is open is closed and made durable.
+    async fn close(&mut self) -> Result<(), Reason> {
+        Ok(())
+    }
+}
+
+/// Why a source gave up for now.
+#[derive(Clone, Debug)]
+pub struct SourceError(pub String);
+
+impl<E: std::error::Error> From<E> for SourceError {
+    fn from(error: E) -> SourceError {
+        SourceError(error.to_string())
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a saved state cannot be read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StateError(pub String);
+
+/// Every event of the write was delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes that went out, as sent [bytes].
+    pub bytes: u64,
+    /// Events that were there already, under the same id.
+    pub duplicates: u64,
+    /// Events that the other side put somewhere else than asked.
+    pub redirected: u64,
+}
+
+/// What became of a write that did not go well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteError {
+    /// The whole write again, in place, without end.
+    Retry {
+        /// Why.
+        reason: Reason,
+        /// Not before this long, if the other side said so.
+        after: Option<Duration>,
+    },
+    /// The other side will never take it as it is. More than one event: the engine halves it and writes again. One: it
+    /// becomes a dead letter.
+    Refused {
+        /// Why.
+        reason: Reason,
+    },
+    /// Some events, by place; what is not named is delivered.
+    Partly(Vec<(u32, Fate)>, Written),
+}
+
+/// What became of one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It must be written again.
+    Retry(Reason),
+    /// It becomes a dead letter.
+    Refused(Reason),
+}
+
+/// Why something did not work: a word for the metric, a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// What kind of trouble.
+    pub kind: ReasonKind,
+    /// What the other side said, and what to do about it.
+    pub text: String,
+}
+
+impl Reason {
+    /// A reason of some kind.
+    pub fn new(kind: ReasonKind, text: impl Into<String>) -> Reason {
+        Reason {
+            kind,
+            text: text.into(),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.name(), self.text)
+    }
+}
+
+macro_rules! reason_kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal),* $(,)?) => {
+        /// Kinds of trouble, a fixed set, because they are metric labels.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ReasonKind { $($(#[$doc])* $kind),* }
+
+        impl ReasonKind {
+            /// All of them.
+            pub const ALL: &[ReasonKind] = &[$(ReasonKind::$kind),*];
+
+            /// The metric label.
+            pub fn name(self) -> &'static str {
+                match self { $(ReasonKind::$kind => $name),* }
+            }
+
+            /// The kind with this label.
+            pub fn parse(name: &str) -> Option<ReasonKind> {
+                match name { $($name => Some(ReasonKind::$kind),)* _ => None }
+            }
+        }
+    };
+}
+
+reason_kinds! {
+    /// No connection, or it broke.
+    Connection = "connection",
+    /// No answer in time.
+    Timeout = "timeout",
+    /// Wrong or missing credentials, or a missing right.
+    Forbidden = "forbidden",
+    /// The other side asks for patience (429, 503).
+    Busy = "busy",
+    /// The other side cannot write now (read-only, disk full).
+    Blocked = "blocked",
+    /// The other side failed (5xx).
+    Server = "server",
+    /// An answer that makes no sense.
+    Nonsense = "nonsense",
+    /// The event does not fit what the other side expects (mapping, schema).
+    Mapping = "mapping",
+    /// The place to write to does not exist.
+    Missing = "missing",
+    /// Too large even alone.
+    TooLarge = "too_large",
+    /// The disk is full or broken.
+    Disk = "disk",
+    /// The component panicked on it three times.
+    Panic = "panic",
+    /// The other side refused it for another reason.
+    Rejected = "rejected",
+}
+
+/// Where a source hands its events over.
+#[derive(Debug)]
+pub struct SourceOut {
+    _private: (),
+}

@@ -1,0 +1,177 @@
+//! The parsed files as one tree of values that know their places, before anything is known about their meaning.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{Diagnostic, Files};
+use crate::component::Place;
+
+/// A value and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) place: Place,
+    pub(crate) value: Value,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Text(String),
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    /// Dates are text to everyone here.
+    Date(String),
+    List(Vec<Node>),
+    Table(Table),
+}
+
+impl Value {
+    /// The sort of value in the words of a message.
+    pub(crate) fn sort(&self) -> &'static str {
+        match self {
+            Value::Text(_) => "a string",
+            Value::Int(_) => "an integer",
+            Value::Float(_) => "a number",
+            Value::Bool(_) => "true or false",
+            Value::Date(_) => "a date",
+            Value::List(_) => "a list",
+            Value::Table(_) => "a table",
+        }
+    }
+}
+
+/// Keys in the order in which they were written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Table(pub(crate) Vec<Entry>);
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_place: Place,
+    pub(crate) node: Node,
+}
+
+impl Table {
+    pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
+        self.0.iter().find(|entry| entry.key == key)
+    }
+
+    pub(crate) fn take(&mut self, key: &str) -> Option<Entry> {
+        let at = self.0.iter().position(|entry| entry.key == key)?;
+        Some(self.0.remove(at))
+    }
+
+    /// The entries for which `wanted` holds, and the others.
+    pub(crate) fn split(self, wanted: impl Fn(&str) -> bool) -> (Table, Table) {
+        let (yes, no) = self.0.into_iter().partition(|entry| wanted(&entry.key));
+        (Table(yes), Table(no))
+    }
+}
+
+/// Parses one file, adding every syntax error to `errors`; what could be read is returned all the same.
+pub(crate) fn parse(files: &Files, file: u32, errors: &mut Vec<Diagnostic>) -> Table {
+    let text = files.text(file);
+    let (root, broken) = DeTable::parse_recoverable(text);
+    for error in broken {
+        let span = error.span().unwrap_or(0..0);
+        errors.push(syntax_error(text, file, error.message(), span));
+    }
+    let mut tree = Builder { file, errors };
+    tree.table(root.get_ref())
+}
+
+fn place(file: u32, span: Range<usize>) -> Place {
+    // A configuration file is read only up to 16 MiB, so positions fit.
+    let position = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Place {
+        file,
+        start: position(span.start),
+        end: position(span.end),
+    }
+}
+
+fn syntax_error(text: &str, file: u32, message: &str, span: Range<usize>) -> Diagnostic {
+    let at = place(file, span.clone());
+    let written = text.get(span.clone()).unwrap_or_default();
+    let line = text[..span.start.min(text.len())]
+        .rsplit('\n')
+        .next()
+        .unwrap_or_default();
+    let help = if message.contains("duplicate key") {
+        Some("a key may be set once: keep one of the two".to_owned())
+    } else if message.contains("string values must be quoted") {
+        Some(format!("write \"{}\" in quotes", written.trim()))
+    } else if message.contains("escape") {
+        Some(
+            "in \"…\" a backslash starts an escape: write '…' instead, where it stands for itself"
+                .to_owned(),
+        )
+    } else if message.contains("unclosed")
+        || message.contains("missing")
+        || message.contains("expected")
+        || line.contains('"')
+    {
+        Some(
+            "see https://toml.io for how TOML is written: key = \"text\", [section], list = [1, 2]"
+                .to_owned(),
+        )
+    } else {
+        None
+    };
+    Diagnostic {
+        help,
+        ..Diagnostic::error(at, "", format!("this is not TOML: {}", message.trim()))
+    }
+}
+
+struct Builder<'a> {
+    file: u32,
+    errors: &'a mut Vec<Diagnostic>,
+}
+
+impl Builder<'_> {
+    fn table(&mut self, table: &DeTable<'_>) -> Table {
+        let entries = table.iter().map(|(key, value)| Entry {
+            key: key.get_ref().to_string(),
+            key_place: place(self.file, key.span()),
+            node: self.node(value.get_ref(), value.span(), key.span()),
+        });
+        Table(entries.collect())
+    }
+
+    fn node(&mut self, value: &DeValue<'_>, span: Range<usize>, key: Range<usize>) -> Node {
+        let at = place(self.file, span.clone());
+        let value = match value {
+            DeValue::String(text) => Value::Text(text.to_string()),
+            DeValue::Integer(number) => {
+                match i64::from_str_radix(number.as_str(), number.radix()) {
+                    Ok(number) => Value::Int(number),
+                    Err(_) => {
+                        self.errors.push(
+                        Diagnostic::error(at, "", format!("the number {} is too large", number.as_str()))
+                            .with_help("the largest is 9223372036854775807; longer ones are written as text in quotes"),
+                    );
+                        Value::Int(0)
+                    }
+                }
+            }
+            DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+            DeValue::Boolean(is) => Value::Bool(*is),
+            DeValue::Datetime(date) => Value::Date(date.to_string()),
+            DeValue::Array(list) => Value::List(
+                list.iter()
+                    .map(|item| self.node(item.get_ref(), item.span(), key.clone()))
+                    .collect(),
+            ),
+            DeValue::Table(table) => Value::Table(self.table(table)),
+        };
+        // A table that only dotted keys make has no text of its own: its key stands for it.
+        let at = if span.is_empty() {
+            place(self.file, key)
+        } else {
+            at
+        };
+        Node { place: at, value }
+    }
+}

@@ -1,0 +1,231 @@
+//! Mistakes in words: what is wrong, and what to write instead.
+
+use super::de::Problem;
+use super::suggest;
+use super::tree::{Node, Value};
+
+/// `a` and `b` as `a.b`; quoted where a key has other letters.
+pub(crate) fn join(path: &str, key: &str) -> String {
+    if key.is_empty() || path.is_empty() {
+        return format!("{path}{key}");
+    }
+    if key.starts_with('[') {
+        format!("{path}{key}")
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+/// The path without its last key.
+pub(crate) fn parent(path: &str) -> &str {
+    path.rsplit_once('.').map_or("", |(parent, _)| parent)
+}
+
+/// The last key of a path.
+pub(crate) fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// A value as it would be written.
+fn written(value: &Value) -> Option<String> {
+    match value {
+        Value::Text(text) if text.len() <= 40 => Some(format!("{text:?}")),
+        Value::Int(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Bool(is) => Some(is.to_string()),
+        _ => None,
+    }
+}
+
+/// What to write for a key, from its schema.
+pub(crate) fn sample(schema: Option<&serde_json::Value>) -> &'static str {
+    let sort = schema.and_then(|s| s.get("type")).and_then(|t| match t {
+        serde_json::Value::Array(list) => list.first().and_then(|t| t.as_str()),
+        other => other.as_str(),
+    });
+    match (
+        sort,
+        schema
+            .and_then(|s| s.get("format"))
+            .and_then(|f| f.as_str()),
+    ) {
+        (_, Some("duration")) => "\"10s\"",
+        (_, Some("bytes")) => "\"1MiB\"",
+        (Some("string"), _) => "\"…\"",
+        (Some("integer"), _) => "1",
+        (Some("number"), _) => "1.0",
+        (Some("boolean"), _) => "true",
+        (Some("array"), _) => "[\"…\"]",
+        (Some("object"), _) => "{ … }",
+        _ => "…",
+    }
+}
+
+/// What an unknown key is called and what it should have been.
+pub(crate) fn unknown_key(
+    key: &str,
+    node: &Node,
+    expected: &[&str],
+    others: &[&str],
+    what: &str,
+) -> (String, String) {
+    let known = || expected.iter().chain(others).copied();
+    let message = format!("{what} has no key `{key}`");
+    for (suffix, unit) in [
+        ("_secs", "s"),
+        ("_seconds", "s"),
+        ("_ms", "ms"),
+        ("_millis", "ms"),
+        ("_bytes", "B"),
+        ("_size", "B"),
+    ] {
+        let Some(stem) = key.strip_suffix(suffix) else {
+            continue;
+        };
+        let meant = known().find(|k| *k == stem).or_else(|| {
+            let size = unit == "B";
+            known().find(|k| {
+                size && (*k == format!("{stem}_size") || *k == stem.replacen("max", "max_size", 1))
+            })
+        });
+        let meant = meant.or_else(|| suggest::nearest(stem, known()));
+        if let Some(meant) = meant {
+            let value = match node.value {
+                Value::Int(number) => format!("{number}{unit}"),
+                Value::Float(number) => format!("{number}{unit}"),
+                _ if unit == "B" => "64MiB".to_owned(),
+                _ => "10s".to_owned(),
+            };
+            return (message, format!("write {meant} = \"{value}\""));
+        }
+    }
+    let help = match suggest::nearest(key, known()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None if expected.is_empty() => "remove it: there are no keys here".to_owned(),
+        None => format!(
+            "its keys are {}",
+            suggest::list(expected.iter().copied(), '`')
+        ),
+    };
+    (message, help)
+}
+
+/// Any other mistake: (what is wrong, what to write instead).
+pub(crate) fn say(
+    problem: &Problem,
+    node: Option<&(Value, bool)>,
+    path: &str,
+    what: &str,
+) -> (String, Option<String>) {
+    let key = last(path);
+    let filled = node.is_some_and(|(_, filled)| *filled);
+    // What a variable or a secret stood for is not repeated: the line shows how it was written.
+    let raw = match node {
+        Some((Value::Text(raw), true)) => raw.as_str(),
+        _ => "",
+    };
+    match problem {
+        Problem::Variant { .. } if filled => {
+            (format!("`{key}` cannot be what {raw:?} stands for"), None)
+        }
+        Problem::Variant { written, known } => {
+            let list = suggest::list(known.iter().copied(), '"');
+            let help = match suggest::nearest(written, known.iter().copied()) {
+                Some(meant) => format!("did you mean \"{meant}\"? It can be {list}"),
+                None => format!("it can be {list}"),
+            };
+            (format!("`{key}` cannot be {written:?}"), Some(help))
+        }
+        Problem::Type { got, expected } => {
+            let expected = wanted(expected);
+            let (is, help) = match node {
+                Some((value, false)) => (
+                    written(value).map_or_else(
+                        || value.sort().to_owned(),
+                        |text| match value {
+                            Value::Text(_) => format!("the string {text}"),
+                            _ => text,
+                        },
+                    ),
+                    instead(value, &expected, key),
+                ),
+                Some((_, true)) => (format!("what {raw:?} stands for"), None),
+                None => (got.clone(), None),
+            };
+            (format!("`{key}` must be {expected}, not {is}"), help)
+        }
+        Problem::Custom(text) => {
+            let (why, help) = text.split_once('\n').unwrap_or((text, ""));
+            let help = (!help.is_empty()).then(|| help.to_owned());
+            if filled {
+                return (
+                    format!("`{key}`: what {raw:?} stands for is not accepted"),
+                    None,
+                );
+            }
+            let subject = if key.is_empty() {
+                what.to_owned()
+            } else {
+                format!("`{key}`")
+            };
+            (format!("{subject}: {why}"), help)
+        }
+        Problem::Missing(missing) => (
+            format!("{what} needs `{missing}`"),
+            Some(format!("add {missing} = …")),
+        ),
+        Problem::Said | Problem::Unknown { .. } => (String::new(), None),
+    }
+}
+
+/// serde's word for what it expected, in ours.
+fn wanted(expected: &str) -> String {
+    let range = |low: &str, high: &str| format!("a whole number from {low} to {high}");
+    match expected {
+        "a string" | "a borrowed string" | "path string" => "a string".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        "a map" => "a table".to_owned(),
+        "u8" => range("0", "255"),
+        "u16" => range("0", "65535"),
+        "u32" => range("0", "4294967295"),
+        "u64" | "usize" => "a whole number, 0 or more".to_owned(),
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".to_owned(),
+        "f32" | "f64" => "a number".to_owned(),
+        text if text.starts_with("a nonzero ") => "a whole number, 1 or more".to_owned(),
+        text if text.starts_with("struct ") || text.contains(" struct ") => "a table".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+/// The value as it should have been written.
+fn instead(value: &Value, expected: &str, key: &str) -> Option<String> {
+    let text = match (expected, value) {
+        ("a string", Value::Int(_) | Value::Float(_) | Value::Bool(_)) => {
+            format!("\"{}\"", written(value)?)
+        }
+        ("a string", Value::Date(date)) => format!("\"{date}\""),
+        ("a string", Value::List(items)) if items.len() == 1 => written(&items[0].value)?,
+        ("a list", Value::Text(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_)) => {
+            format!("[{}]", written(value)?)
+        }
+        ("true or false", Value::Text(text)) => match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => "true".to_owned(),
+            "false" | "no" | "off" | "0" => "false".to_owned(),
+            _ => return None,
+        },
+        ("true or false", Value::Int(number @ (0 | 1))) => (*number == 1).to_string(),
+        (_, Value::Text(text))
+            if expected.contains("number") && text.trim().parse::<f64>().is_ok() =>
+        {
+            text.trim().to_owned()
+        }
+        _ if expected.starts_with("a duration") => "\"10s\"".to_owned(),
+        _ if expected.starts_with("a size") => "\"64MiB\"".to_owned(),
+        ("a table", _) => "{ … }".to_owned(),
+        ("a list", Value::Table(_)) => "[…]".to_owned(),
+        _ => return None,
+    };
+    let key = key.split('[').next().unwrap_or(key);
+    Some(format!("write {key} = {text}"))
+}
