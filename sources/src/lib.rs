@@ -1,1 +1,3 @@
-//! sources
+//! Where events come from: one file per kind of source.
+
+mod file;

@@ -1,0 +1,111 @@
+//! The page a reader writes on: room for text, and lines as ranges of it. The engine's `LineBatch` is one.
+
+use std::ops::Range;
+
+/// What is to be said about a line beside its text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Facts {
+    /// The generation ended before the line did.
+    pub(crate) partial: bool,
+    /// The line was longer than allowed; the page has its head.
+    pub(crate) cut: Option<Cut>,
+}
+
+/// What is known of a line whose end was left out.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Cut {
+    /// Length of the whole line [bytes].
+    pub(crate) bytes: u64,
+    /// SHA-256 of the whole line.
+    pub(crate) sha256: [u8; 32],
+}
+
+/// Text of one turn and the lines in it.
+pub(crate) trait Page {
+    /// Room after the text, at least so many bytes.
+    fn space(&mut self, at_least: usize) -> &mut [u8];
+    /// So many bytes of the room are text now.
+    fn filled(&mut self, bytes: usize);
+    /// All text so far.
+    fn text(&self) -> &[u8];
+    /// A line: a range of the text, and where it begins in its generation.
+    fn line(&mut self, range: Range<usize>, offset: u64);
+    /// A line about which something is to be said.
+    fn line_with(&mut self, range: Range<usize>, offset: u64, facts: Facts);
+
+    /// Appends text; gives its range.
+    fn append(&mut self, text: &[u8]) -> Range<usize> {
+        let from = self.text().len();
+        if !text.is_empty() {
+            self.space(text.len())[..text.len()].copy_from_slice(text);
+            self.filled(text.len());
+        }
+        from..from + text.len()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A page without an engine.
+
+    use super::{Facts, Page};
+    use std::ops::Range;
+
+    /// Text and lines as plain lists.
+    #[derive(Default)]
+    pub(crate) struct Sheet {
+        text: Vec<u8>,
+        room: usize,
+        end: usize,
+        lines: Vec<(Vec<u8>, u64)>,
+        pub(crate) facts: Vec<Facts>,
+    }
+
+    impl Sheet {
+        pub(crate) fn texts(&self) -> Vec<String> {
+            self.lines
+                .iter()
+                .map(|(text, _)| String::from_utf8_lossy(text).into_owned())
+                .collect()
+        }
+
+        pub(crate) fn offsets(&self) -> Vec<u64> {
+            self.lines.iter().map(|(_, offset)| *offset).collect()
+        }
+
+        pub(crate) fn take_lines(&mut self, other: Self) {
+            self.lines.extend(other.lines);
+            self.facts.extend(other.facts);
+        }
+    }
+
+    impl Page for Sheet {
+        fn space(&mut self, at_least: usize) -> &mut [u8] {
+            let have = self.text.len();
+            self.room = at_least;
+            self.text.resize(have + at_least, 0xAA);
+            &mut self.text[have..]
+        }
+
+        fn filled(&mut self, bytes: usize) {
+            let have = self.text.len() - self.room;
+            self.text.truncate(have + bytes);
+            self.room = 0;
+        }
+
+        fn text(&self) -> &[u8] {
+            &self.text[..self.text.len() - self.room]
+        }
+
+        fn line(&mut self, range: Range<usize>, offset: u64) {
+            self.line_with(range, offset, Facts::default());
+        }
+
+        fn line_with(&mut self, range: Range<usize>, offset: u64, facts: Facts) {
+            assert!(range.start >= self.end, "the ranges of a page grow");
+            self.end = range.end;
+            self.lines.push((self.text()[range].to_vec(), offset));
+            self.facts.push(facts);
+        }
+    }
+}
