@@ -15,7 +15,9 @@ pub mod outputs;
 mod position;
 pub mod printable;
 pub mod redact;
+mod source_out;
 pub mod telemetry;
+pub mod topology;
 pub mod units;
 
 pub use ack::{Ack, Creditor, Verdict};
@@ -23,8 +25,9 @@ pub use batch::Batch;
 pub use clock::{Clock, Time};
 pub use component::{
     AnyConfig, BatchDefaults, BuildError, BuildErrors, Codec, Component, Compression, Context,
-    Encoding, Kind, Place, Registry, Sink, SinkConfig, Source, SourceConfig, Spanned, Stateful,
-    StatefulConfig, Transform, TransformConfig, Workers, run::*,
+    Encoding, Fate, Kind, Place, Reason, ReasonKind, Registry, Sink, SinkConfig, Source,
+    SourceConfig, SourceError, Spanned, StateError, Stateful, StatefulConfig, Transform,
+    TransformConfig, Workers, WriteError, Written,
 };
 pub use config::{Diagnostics, Env, Graph, OutputRef, SystemEnv, load};
 pub use event::{Buffer, Event, EventId, Field, JsonWriter, Span, Value, ValueRef, fields};
@@ -36,5 +39,6 @@ pub use outputs::Outputs;
 pub use position::write_durably;
 pub use printable::{printable, push_printable};
 pub use redact::{RedactMode, RedactOptions, Redactor};
+pub use source_out::{SourceOut, Stopped};
 pub use telemetry::{ComponentMetrics, Health, Telemetry};
 pub use units::{Bytes, Duration};

@@ -15,7 +15,10 @@ pub use context::Context;
 pub use errors::{BuildError, BuildErrors, Spot};
 pub use options::{Codec, Compression, Encoding};
 pub use registry::{AnyConfig, Component, Entry, Registry};
-pub use run::{Sink, Source, Stateful, Transform};
+pub use run::{
+    Fate, Reason, ReasonKind, Sink, Source, SourceError, StateError, Stateful, Transform,
+    WriteError, Written,
+};
 pub(crate) use spanned::{LITERAL, SPANNED, say_place};
 pub use spanned::{Place, Spanned};
 pub use traits::{

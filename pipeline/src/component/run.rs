@@ -10,6 +10,7 @@ use crate::clock::Time;
 use crate::event::Event;
 use crate::events::Events;
 use crate::outputs::Outputs;
+use crate::source_out::SourceOut;
 
 /// Reads from outside. It runs on a thread of its own, so that short blocking reads hold up nobody else.
 #[async_trait]
@@ -190,10 +191,4 @@ reason_kinds! {
     Panic = "panic",
     /// The other side refused it for another reason.
     Rejected = "rejected",
-}
-
-/// Where a source hands its events over.
-#[derive(Debug)]
-pub struct SourceOut {
-    _private: (),
 }

@@ -1,0 +1,290 @@
+//! What a source hands its events to.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::ack::{Ack, Creditor, Verdict};
+use crate::batch::Batch;
+use crate::clock::{Clock, Time};
+use crate::event::{Event, Value, ValueRef};
+use crate::lines::{LineBatch, LineConstants, LineMemory};
+use crate::mark::{LaneId, Mark};
+use crate::position::Tracker;
+use crate::redact::Redactor;
+use crate::telemetry::{ComponentMetrics, Stage};
+use crate::topology::chain::Chain;
+
+/// The source has to end its run: the program stops, reloads, or reads again from what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("told to stop")]
+pub struct Stopped;
+
+/// What a source hands its events to: redaction, marks, answers and back-pressure are done here.
+pub struct SourceOut {
+    pub(crate) source: Arc<str>,
+    pub(crate) start: u32,
+    pub(crate) tracker: Arc<Tracker>,
+    pub(crate) chain: Chain,
+    pub(crate) redactor: Arc<Redactor>,
+    pub(crate) clock: Clock,
+    /// Set when the source shall end.
+    pub(crate) stop: CancellationToken,
+    /// Set when even waiting for room must end.
+    pub(crate) abort: CancellationToken,
+    pub(crate) metrics: Arc<ComponentMetrics>,
+    pub(crate) memory: LineMemory,
+    pub(crate) hits: Vec<Range<usize>>,
+}
+
+impl SourceOut {
+    /// The lane called `key`, a name that stays the same over restarts.
+    pub fn lane(&self, key: &str) -> LaneId {
+        LaneId::new(&self.source, key)
+    }
+
+    /// Room for lines of one lane.
+    pub fn lines(&mut self, constants: &LineConstants) -> LineBatch {
+        LineBatch::new(constants, &mut self.memory)
+    }
+
+    /// Makes events of the lines and sends them; `position` is where reading goes on when all of them are answered.
+    pub async fn send_lines(
+        &mut self,
+        lane: LaneId,
+        lines: LineBatch,
+        position: &impl Serialize,
+    ) -> Result<(), Stopped> {
+        let now = self.clock.now();
+        let made = lines.finish(&mut self.memory, &self.redactor, &mut self.hits, now);
+        self.metrics.redacted.add(made.redacted);
+        if made.undecodable > 0 {
+            self.metrics
+                .error("invalid_utf8", Stage::Receiving, made.undecodable);
+        }
+        let bytes = made.text + made.events.len() * FIELDS_OF_A_LINE;
+        let ack = self.owe(lane, position);
+        let mark = Mark {
+            lane,
+            start: self.start,
+            seen_to: now,
+        };
+        let batch = Batch {
+            events: made.events,
+            mark,
+            ack,
+            bytes,
+            home: Some(Arc::clone(&self.memory.husks)),
+        };
+        self.hand_over(batch, made.text).await
+    }
+
+    /// Sends events of one lane; `position` is where reading goes on when all of them are answered. Waits for room.
+    pub async fn send(
+        &mut self,
+        lane: LaneId,
+        events: Vec<Event>,
+        position: &impl Serialize,
+    ) -> Result<(), Stopped> {
+        let ack = self.owe(lane, position);
+        self.send_owing(lane, events, ack).await
+    }
+
+    /// Sends events and waits for the answer, for sources that answer their peer.
+    pub async fn send_and_wait(
+        &mut self,
+        lane: LaneId,
+        events: Vec<Event>,
+    ) -> Result<Verdict, Stopped> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let ack = Ack::new(Arc::new(Waiter(parking_lot::Mutex::new(Some(tell)))), 0);
+        self.send_owing(lane, events, ack).await?;
+        tokio::select! {
+            verdict = told => Ok(verdict.unwrap_or(Verdict::Failed)),
+            () = self.abort.cancelled() => Err(Stopped),
+        }
+    }
+
+    async fn send_owing(
+        &mut self,
+        lane: LaneId,
+        mut events: Vec<Event>,
+        ack: Ack,
+    ) -> Result<(), Stopped> {
+        let redacted = events
+            .iter_mut()
+            .map(|event| redact_event(event, &self.redactor))
+            .sum();
+        self.metrics.redacted.add(redacted);
+        let mark = Mark {
+            lane,
+            start: self.start,
+            seen_to: self.clock.now(),
+        };
+        let batch = Batch::new(events, mark, ack);
+        let bytes = batch.bytes;
+        self.hand_over(batch, bytes).await
+    }
+
+    /// Nothing more to read in this lane for now; call it about once a second.
+    pub async fn idle(&mut self, lane: LaneId) -> Result<(), Stopped> {
+        let mark = Mark {
+            lane,
+            start: self.start,
+            seen_to: self.clock.now(),
+        };
+        self.hand_over(Batch::empty(mark, Ack::nobody()), 0).await
+    }
+
+    async fn hand_over(&mut self, batch: Batch, text: usize) -> Result<(), Stopped> {
+        if self.tracker.has_failed() {
+            // Dropped unanswered: the source starts again from what is stored, and reads this again.
+            return Err(Stopped);
+        }
+        self.metrics.received_events.add(batch.events.len() as u64);
+        self.metrics.received_event_bytes.add(text as u64);
+        let abort = self.abort.clone();
+        tokio::select! {
+            biased;
+            well = self.chain.send(batch) => if well { Ok(()) } else { Err(Stopped) },
+            () = abort.cancelled() => Err(Stopped),
+        }
+    }
+
+    fn owe(&self, lane: LaneId, position: &impl Serialize) -> Ack {
+        let position = serde_json::value::to_raw_value(position);
+        if let Err(why) = &position {
+            tracing::error!(component_id = &*self.source, %why, "a position cannot be written down; after a restart this lane is read again from the one before");
+        }
+        self.tracker.owe(lane, position.ok())
+    }
+
+    /// The stored position of a lane. One that cannot be understood is told of and counts as none.
+    pub fn position<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        let raw = self.tracker.position(key)?;
+        self.read_position(key, raw.get())
+    }
+
+    /// The stored positions of all lanes.
+    pub fn positions<T: DeserializeOwned>(&self) -> Vec<(String, T)> {
+        let stored = self.tracker.stored();
+        stored
+            .into_iter()
+            .filter_map(|(key, raw)| Some((self.read_position(&key, raw.get())?, key)))
+            .map(|(position, key)| (key, position))
+            .collect()
+    }
+
+    fn read_position<T: DeserializeOwned>(&self, key: &str, raw: &str) -> Option<T> {
+        match serde_json::from_str(raw) {
+            Ok(position) => Some(position),
+            Err(why) => {
+                self.metrics.error("invalid_position", Stage::Receiving, 1);
+                tracing::warn!(component_id = &*self.source, lane = key, %why, "a stored position cannot be understood; this lane is read from the beginning");
+                None
+            }
+        }
+    }
+
+    /// Forgets the position of a lane that will not come back.
+    pub fn forget(&self, key: &str) {
+        self.tracker.forget(key);
+    }
+
+    /// Whether the run has to end.
+    pub fn stopping(&self) -> bool {
+        self.stop.is_cancelled() || self.tracker.has_failed()
+    }
+
+    /// Waits until the run has to end. Dropping the future is harmless.
+    pub async fn stopped(&self) {
+        loop {
+            let changed = self.tracker.changed.notified();
+            if self.stopping() {
+                return;
+            }
+            tokio::select! {
+                () = changed => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// The source's counters.
+    pub fn metrics(&self) -> &Arc<ComponentMetrics> {
+        &self.metrics
+    }
+}
+
+/// What the fields of a parsed line take beside its text, for the bounds of lanes [bytes].
+const FIELDS_OF_A_LINE: usize = 320;
+
+struct Waiter(parking_lot::Mutex<Option<tokio::sync::oneshot::Sender<Verdict>>>);
+
+impl Creditor for Waiter {
+    fn answered(&self, _: u64, verdict: Verdict) {
+        if let Some(tell) = self.0.lock().take() {
+            // A source that stopped waiting has no use for the answer.
+            let _ = tell.send(verdict);
+        }
+    }
+}
+
+/// Redacts every text of an event; says 1 if something was redacted.
+fn redact_event(event: &mut Event, redactor: &Redactor) -> u64 {
+    let changes: Vec<_> = event
+        .iter()
+        .filter_map(|(field, value)| {
+            if let ValueRef::Str(text) = value
+                && let Some(clean) = redactor.redact_str(text)
+            {
+                return Some((field, Value::Str(clean)));
+            }
+            let mut owned =
+                matches!(value, ValueRef::List(_) | ValueRef::Map(_)).then(|| value.to_owned())?;
+            redact_tree(&mut owned, redactor).then_some((field, owned))
+        })
+        .collect();
+    let changed = !changes.is_empty();
+    for (field, value) in changes {
+        event.set(field, value);
+    }
+    if changed {
+        // The buffer still holds the clear text.
+        event.detach();
+    }
+    u64::from(changed)
+}
+
+fn redact_tree(value: &mut Value, redactor: &Redactor) -> bool {
+    match value {
+        Value::Str(text) => match redactor.redact_str(text) {
+            Some(clean) => {
+                *text = clean;
+                true
+            }
+            None => false,
+        },
+        Value::List(values) => values.iter_mut().fold(false, |changed, value| {
+            redact_tree(value, redactor) | changed
+        }),
+        Value::Map(members) => members.iter_mut().fold(false, |changed, (key, value)| {
+            if let Value::Str(text) = value
+                && redactor.is_secret_key(key)
+            {
+                *text = redactor.redact_value(text);
+                return true;
+            }
+            redact_tree(value, redactor) | changed
+        }),
+        _ => false,
+    }
+}
