@@ -101,9 +101,18 @@ impl Events {
             .chain((0..picked.len()).filter_map(|n| self.get(n)))
     }
 
-    /// The batches again, once no one else looks at them.
-    pub(crate) fn into_batches(self) -> Option<Vec<Batch>> {
-        Arc::try_unwrap(self.whole).ok().map(|whole| whole.batches)
+    /// The batches again, unless someone else still looks at them.
+    pub(crate) fn into_batches(self) -> Result<Vec<Batch>, Events> {
+        let Events { whole, picked } = self;
+        match Arc::try_unwrap(whole) {
+            Ok(whole) => Ok(whole.batches),
+            Err(whole) => Err(Events { whole, picked }),
+        }
+    }
+
+    /// Copies of the batches.
+    pub(crate) fn copies(&self) -> Vec<Batch> {
+        self.whole.batches.iter().map(Batch::copy).collect()
     }
 }
 

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod clock;
 pub mod component;
 pub mod config;
+pub mod dlq;
 pub mod event;
 pub mod events;
 pub mod lane;

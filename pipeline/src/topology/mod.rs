@@ -3,13 +3,20 @@
 //! `plan` says which components share a task; `unit` runs one; `port` is where outputs lead. A task that changes in a
 //! reload ends, gives its lane to its successor, and those that feed it feel nothing but a full lane.
 
+mod batcher;
 pub(crate) mod chain;
 pub(crate) mod group;
+mod health;
+mod job;
 pub(crate) mod node;
 pub(crate) mod plan;
 pub(crate) mod port;
+mod retry;
+mod rewrite;
+pub(crate) mod sink_task;
 pub(crate) mod source_task;
 pub(crate) mod transform_task;
+mod writer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +25,12 @@ use crate::clock::Clock;
 use crate::component::Reason;
 use crate::event::Event;
 use crate::telemetry::Telemetry;
+
+pub use health::{HealthState, SinkHealth};
+pub use retry::Pace;
+pub use rewrite::{End, Rewriter};
+pub use sink_task::{Limits, SinkEnd, SinkTask, workers};
+pub use writer::BuildSink;
 
 /// What a topology is started with.
 #[derive(Clone)]

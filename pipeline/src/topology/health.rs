@@ -1,0 +1,234 @@
+//! Whether a sink gets its events delivered: one word for `/ready`, one line in the log when it changes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::clock::{Clock, Time};
+use crate::component::{Reason, ReasonKind};
+use crate::telemetry::{ComponentMetrics, Health};
+
+/// How a sink is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthState {
+    /// The last write of every worker, or the check at start, went well; or nothing was tried yet.
+    Healthy,
+    /// It did not, for at least one worker.
+    Failing {
+        /// Since when.
+        since: Time,
+        /// What the last failed attempt said.
+        reason: Reason,
+    },
+}
+
+/// A handle on the health of one sink; cloning it is cheap and shows the same.
+#[derive(Clone)]
+pub struct SinkHealth(Arc<Shared>);
+
+struct Shared {
+    id: String,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Workers whose last attempt failed.
+    workers: usize,
+    failing: Option<(Time, Reason)>,
+    /// Whether the log has heard of it, and when it last did.
+    told: bool,
+    told_at: Option<Instant>,
+}
+
+/// A sink that fails and recovers in turn is spoken of this often at most.
+const EDGES: Duration = Duration::from_secs(10);
+/// While it fails, the log is reminded this often.
+const REMINDERS: Duration = Duration::from_secs(60);
+
+impl SinkHealth {
+    /// The health of the sink called `id`; healthy until something says otherwise.
+    pub fn new(id: &str, clock: Clock) -> SinkHealth {
+        SinkHealth(Arc::new(Shared {
+            id: id.to_owned(),
+            clock,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// The sink's id.
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// How it is doing.
+    pub fn state(&self) -> HealthState {
+        match &self.0.state.lock().failing {
+            None => HealthState::Healthy,
+            Some((since, reason)) => HealthState::Failing {
+                since: *since,
+                reason: reason.clone(),
+            },
+        }
+    }
+
+    /// The health of one more worker of the sink.
+    pub(crate) fn worker(&self, metrics: Arc<ComponentMetrics>) -> WorkerHealth {
+        metrics.health().set(Health::Healthy);
+        WorkerHealth {
+            sink: self.clone(),
+            metrics,
+            failing: false,
+        }
+    }
+
+    fn failing(&self, reason: &Reason, first: bool) {
+        let now = self.0.clock.now();
+        let mut state = self.0.state.lock();
+        state.workers += usize::from(first);
+        let since = state.failing.take().map_or(now, |(since, _)| since);
+        state.failing = Some((since, reason.clone()));
+        let pause = if state.told { REMINDERS } else { EDGES };
+        if state.told_at.is_some_and(|at| at.elapsed() < pause) {
+            return;
+        }
+        state.told_at = Some(Instant::now());
+        let (id, kind, text) = (&self.0.id, reason.kind.name(), &reason.text);
+        if std::mem::replace(&mut state.told, true) {
+            let secs = now.since(since).as_secs();
+            tracing::warn!(
+                component_id = id,
+                reason = kind,
+                "the sink has not delivered for {secs} s; its events wait: {text}"
+            );
+        } else {
+            tracing::warn!(
+                component_id = id,
+                reason = kind,
+                "the sink does not deliver; its events wait and are tried again: {text}"
+            );
+        }
+    }
+
+    fn well(&self) {
+        let mut state = self.0.state.lock();
+        state.workers = state.workers.saturating_sub(1);
+        if state.workers > 0 {
+            return;
+        }
+        let Some((since, _)) = state.failing.take() else {
+            return;
+        };
+        if std::mem::take(&mut state.told) {
+            let secs = self.0.clock.now().since(since).as_secs();
+            tracing::info!(
+                component_id = self.0.id,
+                "the sink delivers again, after {secs} s"
+            );
+        }
+    }
+}
+
+impl fmt::Debug for SinkHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?}", self.0.id, self.state())
+    }
+}
+
+/// What one worker says about its sink.
+pub(crate) struct WorkerHealth {
+    sink: SinkHealth,
+    metrics: Arc<ComponentMetrics>,
+    failing: bool,
+}
+
+/// So many refusals for being busy are no longer a hiccup.
+const PATIENCE: u32 = 3;
+
+impl WorkerHealth {
+    /// Something went well.
+    #[inline]
+    pub(crate) fn well(&mut self) {
+        if self.failing {
+            self.failing = false;
+            self.metrics.health().set(Health::Healthy);
+            self.sink.well();
+        }
+    }
+
+    /// Something went wrong for the `failures`th time in a row and will be tried again.
+    pub(crate) fn failing(&mut self, reason: &Reason, failures: u32) {
+        let heals = match reason.kind {
+            ReasonKind::Busy => failures < PATIENCE,
+            ReasonKind::Blocked => true,
+            _ => false,
+        };
+        let text = reason.to_string();
+        self.metrics.health().set(if heals {
+            Health::Degraded(text)
+        } else {
+            Health::Failing(text)
+        });
+        self.sink
+            .failing(reason, !std::mem::replace(&mut self.failing, true));
+    }
+
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing
+    }
+}
+
+impl Drop for WorkerHealth {
+    fn drop(&mut self) {
+        if self.failing {
+            self.sink.well();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Kind, Telemetry};
+
+    #[test]
+    fn failing_counts_from_the_first_failure_and_ends_when_every_worker_is_well() {
+        let clock = Clock::manual(Time::from_secs(100));
+        let telemetry = Telemetry::new("pve1", "0");
+        let health = SinkHealth::new("es", clock.clone());
+        let mut worker = |_| health.worker(telemetry.component("es", Kind::Sink, "elasticsearch"));
+        let (mut one, mut other) = (worker(1), worker(2));
+        assert_eq!(health.state(), HealthState::Healthy);
+        one.failing(&Reason::new(ReasonKind::Timeout, "no answer"), 1);
+        clock.set(Time::from_secs(160));
+        let reason = Reason::new(ReasonKind::Connection, "refused");
+        other.failing(&reason, 1);
+        let failing = HealthState::Failing {
+            since: Time::from_secs(100),
+            reason,
+        };
+        assert_eq!(health.state(), failing);
+        one.well();
+        one.well();
+        assert_eq!(health.state(), failing, "the other worker still fails");
+        drop(other);
+        assert_eq!(health.state(), HealthState::Healthy);
+    }
+
+    #[test]
+    fn a_busy_receiver_is_ready_for_a_while() {
+        let metrics = Telemetry::new("pve1", "0").component("es", Kind::Sink, "elasticsearch");
+        let mut worker = SinkHealth::new("es", Clock::system()).worker(Arc::clone(&metrics));
+        let busy = Reason::new(ReasonKind::Busy, "429");
+        worker.failing(&busy, 1);
+        assert!(metrics.health().get().is_ready());
+        worker.failing(&busy, PATIENCE);
+        assert!(!metrics.health().get().is_ready());
+        worker.well();
+        assert_eq!(metrics.health().get(), Health::Healthy);
+    }
+}

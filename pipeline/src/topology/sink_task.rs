@@ -1,0 +1,183 @@
+//! The end of the road: takes what comes out of a lane, writes it with one sink or several side by side, and answers.
+//!
+//! Workers ask one [`Batcher`] for their next write, so a write goes to whoever is free. With one worker, events leave
+//! in the order they came, and none overtakes one that is tried again.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::batcher::Batcher;
+pub use super::batcher::Limits;
+use super::health::SinkHealth;
+use super::job::Job;
+use super::retry::Pace;
+use super::writer::{BuildSink, KnownSize, Logs, Shared, Writer};
+use crate::batch::Batch;
+use crate::config::EngineOptions;
+use crate::dlq::DeadLetters;
+use crate::lane::LaneReceiver;
+use crate::telemetry::{Kind, Telemetry};
+
+/// Everything a sink needs to run.
+pub struct SinkTask {
+    /// The component's id.
+    pub id: String,
+    /// Its type.
+    pub type_name: &'static str,
+    /// Where its events come from.
+    pub lane: LaneReceiver,
+    /// What a predecessor has left unwritten; it is written first, and is not counted as received again.
+    pub left: Vec<Batch>,
+    /// Makes one sink; called once per worker, and after a panic.
+    pub build: BuildSink,
+    /// Sinks side by side; see [`workers`].
+    pub workers: usize,
+    /// When a write is full.
+    pub limits: Limits,
+    /// How fast a write is tried again.
+    pub pace: Pace,
+    /// Whether the other side is asked at start whether it is there.
+    pub healthcheck: bool,
+    /// Where events go that are refused.
+    pub dead_letters: Arc<DeadLetters>,
+    /// Where it counts; every worker on its own.
+    pub telemetry: Arc<Telemetry>,
+    /// Where it says how it is.
+    pub health: SinkHealth,
+    /// Cancelled: take no more, finish what goes well, give back what does not.
+    pub hand_over: CancellationToken,
+    /// Cancelled: give up. What has no end yet fails, so its position is not stored and it is read again.
+    pub abort: CancellationToken,
+}
+
+/// How it ended.
+#[derive(Default)]
+pub struct SinkEnd {
+    /// The lane, for a successor.
+    pub lane: Option<LaneReceiver>,
+    /// What was taken out of it and has no end yet, in order, for a successor; dropping it fails it. Empty unless the
+    /// task was told to hand over.
+    pub left: Vec<Batch>,
+    /// Events that were given up [events].
+    pub given_up: usize,
+}
+
+/// How many workers a sink gets.
+pub fn workers(options: &EngineOptions) -> usize {
+    use crate::component::Workers;
+    /// One writes while the other's answer is under way.
+    const USUAL: usize = 2;
+    match options.kind {
+        Workers::One => 1,
+        // What belongs together must stay in order, and nothing tells the engine yet what does: one worker keeps it.
+        Workers::ByKey => 1,
+        Workers::Any => options
+            .workers
+            .or(options.request.concurrency)
+            .map_or(USUAL, usize::from),
+    }
+}
+
+/// While a sink fails and has nothing to write, it is checked this often.
+const CHECKS: std::time::Duration = std::time::Duration::from_secs(15);
+
+impl SinkTask {
+    /// Runs until the lane has ended, or as told by `hand_over` and `abort`. Every event taken is answered for, or is in
+    /// what this returns.
+    pub async fn run(self) -> SinkEnd {
+        let batcher = Arc::new(tokio::sync::Mutex::new(Batcher::new(
+            self.lane,
+            self.limits,
+            self.left,
+        )));
+        let shared = Arc::new(Shared {
+            id: self.id,
+            type_name: self.type_name,
+            build: self.build,
+            pace: self.pace,
+            dead_letters: Some(self.dead_letters),
+            hand_over: self.hand_over,
+            abort: self.abort,
+            known_size: KnownSize::default(),
+            logs: Logs::default(),
+        });
+        let mut workers = JoinSet::new();
+        let start = |n: usize, workers: &mut JoinSet<Vec<Batch>>| {
+            let metrics = self
+                .telemetry
+                .component(&shared.id, Kind::Sink, shared.type_name);
+            let health = self.health.worker(Arc::clone(&metrics));
+            let writer = Writer::new(Arc::clone(&shared), metrics, health);
+            workers.spawn(worker(
+                writer,
+                Arc::clone(&batcher),
+                Arc::clone(&shared),
+                self.healthcheck && n == 0,
+            ));
+        };
+        for n in 0..self.workers.max(1) {
+            start(n, &mut workers);
+        }
+        let mut end = SinkEnd::default();
+        while let Some(ended) = workers.join_next().await {
+            match ended {
+                Ok(left) => end.left.extend(left),
+                // What it held was dropped and so has failed: its source reads it again.
+                Err(why) => {
+                    tracing::error!(component_id = shared.id, %why, "a worker of the sink broke off; another takes its place");
+                    start(usize::MAX, &mut workers);
+                }
+            }
+        }
+        drop(start);
+        if let Ok(batcher) = Arc::try_unwrap(batcher) {
+            let (lane, left) = batcher.into_inner().end();
+            end.left.extend(left);
+            end.lane = Some(lane);
+        }
+        if shared.abort.is_cancelled() {
+            end.given_up = end.left.iter().map(|batch| batch.events.len()).sum();
+            end.left.clear();
+        }
+        end
+    }
+}
+
+/// Writes until the lane has ended or it is told to stop; returns what has no end yet.
+async fn worker(
+    mut writer: Writer,
+    batcher: Arc<tokio::sync::Mutex<Batcher>>,
+    shared: Arc<Shared>,
+    check: bool,
+) -> Vec<Batch> {
+    if check {
+        writer.check().await;
+    }
+    let mut left = Vec::new();
+    let metrics = writer.metrics();
+    loop {
+        let next = async { batcher.lock().await.next(&metrics).await };
+        let failing = writer.is_failing();
+        let batches = tokio::select! {
+            biased;
+            () = shared.abort.cancelled() => break,
+            () = shared.hand_over.cancelled() => break,
+            batches = next => batches,
+            () = tokio::time::sleep(CHECKS), if failing => {
+                writer.check().await;
+                continue;
+            }
+        };
+        let Some(batches) = batches else { break };
+        let mut job = Job::new(batches);
+        if !writer.work(&mut job).await {
+            left = job.give_up();
+            break;
+        }
+        job.recycle();
+    }
+    writer.close().await;
+    left
+}
