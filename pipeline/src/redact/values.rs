@@ -122,15 +122,9 @@ fn plain_end(text: &[u8], at: usize, query: bool) -> usize {
             b',' | b';' => !query,
             b'\\' => matches!(text.get(end + 1), Some(b'"' | b'\'')),
             b'"' | b'\'' | b')' | b']' | b'}' | b'>' => {
-                !(byte == b']' && text[at..=end] == *MASK.as_bytes())
-                    && !(byte == b'>' && text[at..=end] == *b"<hidden>")
-                    && text.get(end + 1).is_none_or(|next| {
-                        is_break(*next)
-                            || matches!(
-                                next,
-                                b',' | b';' | b'&' | b'"' | b'\'' | b')' | b']' | b'}' | b'>'
-                            )
-                    })
+                // Our own mask ends with a bracket, as does the product's.
+                let mask = text[at..=end] == *MASK.as_bytes() || text[at..=end] == *b"<hidden>";
+                !mask && text.get(end + 1).is_none_or(|next| is_break(*next) || is_closer(*next))
             }
             _ => false,
         };
@@ -140,6 +134,11 @@ fn plain_end(text: &[u8], at: usize, query: bool) -> usize {
         end += 1;
     }
     end
+}
+
+/// What may follow a closing bracket or quote that ends a value.
+fn is_closer(byte: u8) -> bool {
+    matches!(byte, b',' | b';' | b'&' | b'"' | b'\'' | b')' | b']' | b'}' | b'>')
 }
 
 /// The closing quote of a string that was opened behind `slashes` backslashes, or the end of the line.

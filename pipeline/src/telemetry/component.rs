@@ -57,12 +57,14 @@ const ALL: u8 = SOURCE | TRANSFORM | SINK;
 /// Shown only once it has counted something.
 const USED: u8 = 0;
 
-fn bit(kind: Kind) -> u8 {
-    match kind {
+/// Whether a component of this kind shows the metric even while it is zero.
+fn shows(kinds: u8, kind: Kind) -> bool {
+    let bit = match kind {
         Kind::Source => SOURCE,
         Kind::Transform => TRANSFORM,
         Kind::Sink => SINK,
-    }
+    };
+    kinds & bit != 0
 }
 
 macro_rules! component_metrics {
@@ -98,7 +100,7 @@ macro_rules! component_metrics {
             pub(super) fn read(&self, kind: Kind, live: bool, samples: &mut Samples) {
                 $({
                     let value = self.$counter.get();
-                    if value > 0 || $ckinds & bit(kind) != 0 {
+                    if value > 0 || shows($ckinds, kind) {
                         samples.counter($cname, $chelp, &[$(($clabel, $cvalue))?], value);
                     }
                 })*
@@ -110,14 +112,14 @@ macro_rules! component_metrics {
                 if live {
                     $({
                         let value = self.$gauge.get();
-                        if value != 0.0 || $gkinds & bit(kind) != 0 {
+                        if value != 0.0 || shows($gkinds, kind) {
                             samples.gauge($gname, $ghelp, value, Merge::$merge);
                         }
                     })*
                 }
                 $({
                     let (classes, sum) = self.$histogram.read();
-                    if $hkinds & bit(kind) != 0 || classes.iter().any(|n| *n > 0) {
+                    if shows($hkinds, kind) || classes.iter().any(|n| *n > 0) {
                         samples.histogram($hname, $hhelp, &classes, sum);
                     }
                 })*
