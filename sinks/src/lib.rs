@@ -1,1 +1,11 @@
-//! sinks
+//! Where events go: each sink beside the reader of what it wrote.
+
+pub mod console;
+mod encode;
+
+use pipeline::Registry;
+
+/// Makes every sink known under its `type`.
+pub fn register(registry: &mut Registry) {
+    registry.sink::<console::Config>();
+}

@@ -124,7 +124,10 @@ fn plain_end(text: &[u8], at: usize, query: bool) -> usize {
             b'"' | b'\'' | b')' | b']' | b'}' | b'>' => {
                 // Our own mask ends with a bracket, as does the product's.
                 let mask = text[at..=end] == *MASK.as_bytes() || text[at..=end] == *b"<hidden>";
-                !mask && text.get(end + 1).is_none_or(|next| is_break(*next) || is_closer(*next))
+                !mask
+                    && text
+                        .get(end + 1)
+                        .is_none_or(|next| is_break(*next) || is_closer(*next))
             }
             _ => false,
         };
@@ -138,7 +141,10 @@ fn plain_end(text: &[u8], at: usize, query: bool) -> usize {
 
 /// What may follow a closing bracket or quote that ends a value.
 fn is_closer(byte: u8) -> bool {
-    matches!(byte, b',' | b';' | b'&' | b'"' | b'\'' | b')' | b']' | b'}' | b'>')
+    matches!(
+        byte,
+        b',' | b';' | b'&' | b'"' | b'\'' | b')' | b']' | b'}' | b'>'
+    )
 }
 
 /// The closing quote of a string that was opened behind `slashes` backslashes, or the end of the line.

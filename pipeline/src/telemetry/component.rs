@@ -5,29 +5,7 @@ use std::time::Duration;
 use super::health::HealthCell;
 use super::metric::{Counter, Family, Gauge, Histogram};
 use super::samples::{Merge, Samples};
-
-/// The place of a component in the graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Where events are born.
-    Source,
-    /// What changes them.
-    Transform,
-    /// Where they are delivered.
-    Sink,
-}
-
-impl Kind {
-    /// The value of label `component_kind`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Source => "source",
-            Kind::Transform => "transform",
-            Kind::Sink => "sink",
-        }
-    }
-}
+use crate::component::Kind;
 
 /// What a component was doing when an error occurred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

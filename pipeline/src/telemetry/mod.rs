@@ -21,7 +21,7 @@ use prometheus::TextEncoder;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
-pub use component::{ComponentMetrics, Kind, Stage};
+pub use component::{ComponentMetrics, Stage};
 pub use health::{Health, HealthCell};
 pub use limited::Limited;
 pub use log::{LogFormat, init_logs};
@@ -31,6 +31,8 @@ pub use metric::{Counter, Family, Gauge, Histogram};
 pub use tracing;
 
 use samples::{Families, Samples};
+
+use crate::component::Kind;
 
 /// What stands before every name.
 const PREFIX: &str = "pvetrail_";
