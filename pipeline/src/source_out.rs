@@ -199,16 +199,21 @@ impl SourceOut {
         self.stop.is_cancelled() || self.tracker.has_failed()
     }
 
-    /// Waits until the run has to end. Dropping the future is harmless.
-    pub async fn stopped(&self) {
-        loop {
-            let changed = self.tracker.changed.notified();
-            if self.stopping() {
-                return;
-            }
-            tokio::select! {
-                () = changed => {}
-                () = self.stop.cancelled() => return,
+    /// Waits until the run has to end. Dropping the future is harmless; it borrows nothing, so that a source may wait
+    /// for it beside other things.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        let tracker = Arc::clone(&self.tracker);
+        let stop = self.stop.clone();
+        async move {
+            loop {
+                let changed = tracker.changed.notified();
+                if stop.is_cancelled() || tracker.has_failed() {
+                    return;
+                }
+                tokio::select! {
+                    () = changed => {}
+                    () = stop.cancelled() => return,
+                }
             }
         }
     }

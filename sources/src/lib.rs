@@ -1,4 +1,11 @@
 //! Where events come from: one file per kind of source.
 
-mod demo;
+pub mod demo;
 mod file;
+
+use pipeline::Registry;
+
+/// Makes every source known under its `type`.
+pub fn register(registry: &mut Registry) {
+    registry.source::<demo::Config>();
+}

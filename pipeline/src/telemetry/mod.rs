@@ -32,7 +32,7 @@ pub use tracing;
 
 use samples::{Families, Samples};
 
-use crate::component::Kind;
+pub use crate::component::Kind;
 
 /// What stands before every name.
 const PREFIX: &str = "pvetrail_";

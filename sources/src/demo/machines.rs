@@ -74,8 +74,8 @@ impl World {
                     "pvedaemon",
                     pid,
                     format!(
-                        "<{}> update VM {vmid}: -cores 4 -tags terraform",
-                        caller.user
+                        "<{}> update VM {vmid}: -cores 4 -name {} -tags terraform",
+                        caller.user, guest.name
                     ),
                 );
                 self.task(4, Some((&caller, call)), &caller.user, "pvedaemon", task);
