@@ -122,3 +122,6 @@ impl std::fmt::Debug for DeadLetters {
         write!(f, "DeadLetters({})", self.root.display())
     }
 }
+
+#[cfg(test)]
+mod tests;

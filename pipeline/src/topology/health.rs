@@ -200,7 +200,7 @@ mod tests {
         let clock = Clock::manual(Time::from_secs(100));
         let telemetry = Telemetry::new("pve1", "0");
         let health = SinkHealth::new("es", clock.clone());
-        let mut worker = |_| health.worker(telemetry.component("es", Kind::Sink, "elasticsearch"));
+        let worker = |_| health.worker(telemetry.component("es", Kind::Sink, "elasticsearch"));
         let (mut one, mut other) = (worker(1), worker(2));
         assert_eq!(health.state(), HealthState::Healthy);
         one.failing(&Reason::new(ReasonKind::Timeout, "no answer"), 1);

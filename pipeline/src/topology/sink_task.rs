@@ -131,7 +131,6 @@ impl SinkTask {
                 }
             }
         }
-        drop(start);
         if let Ok(batcher) = Arc::try_unwrap(batcher) {
             let (lane, left) = batcher.into_inner().end();
             end.left.extend(left);
@@ -181,3 +180,6 @@ async fn worker(
     writer.close().await;
     left
 }
+
+#[cfg(test)]
+mod tests;
