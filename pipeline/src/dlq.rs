@@ -10,6 +10,7 @@
 //! path. A crash leaves the old file or the new one, and at worst a last line without its newline, which was never
 //! answered for and is cut off before the next one is appended.
 
+mod again;
 mod edit;
 mod letter;
 mod segment;
@@ -26,6 +27,7 @@ use crate::component::Reason;
 use crate::event::{Event, JsonWriter};
 use crate::topology::DeadLetterBox;
 
+pub use again::{Tally, again};
 pub use edit::{AtWork, Decision, Edited, edit};
 pub use letter::{Filter, Letter, Line, Lines, Why, components, lines};
 use segment::Segment;
