@@ -1,1 +1,3 @@
 //! transforms
+
+pub mod grok;

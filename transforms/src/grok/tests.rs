@@ -1,0 +1,6 @@
+//! Tests of the engines together.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod agree;
+mod conformance;
+mod generate;
