@@ -1,0 +1,43 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{dlq, generate, graph, list, validate};
+
+/// Turns what Proxmox VE writes about itself into an audit trail people can rely on.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pvetrail",
+    version,
+    propagate_version = true,
+    max_term_width = 120
+)]
+pub(crate) struct Cli {
+    /// How much the program's own log says: error, warn, info, debug, trace, or per module (`info,pipeline=debug`).
+    #[arg(
+        long,
+        global = true,
+        env = "PVETRAIL_LOG",
+        value_name = "LEVEL",
+        display_order = 100
+    )]
+    pub log_level: Option<String>,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check files and folders, and tell every mistake with its place and its remedy.
+    Validate(validate::Args),
+    /// Draw the graph of a configuration.
+    Graph(graph::Args),
+    /// List the components there are, or show the manual page of one.
+    List(list::Args),
+    /// Look at the dead letters, send them again, or remove them.
+    Dlq(dlq::Args),
+    /// Write files for other programs.
+    Generate(generate::Args),
+}

@@ -1,0 +1,21 @@
+//! The commands, one file each.
+
+pub(crate) mod dlq;
+pub(crate) mod generate;
+pub(crate) mod graph;
+pub(crate) mod list;
+pub(crate) mod validate;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+
+/// Does what the command line asks for.
+pub(crate) fn run(cli: Cli) -> Exit {
+    match cli.command {
+        Command::Validate(args) => validate::run(&args),
+        Command::Graph(args) => graph::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Dlq(args) => dlq::run(&args),
+        Command::Generate(args) => generate::run(&args),
+    }
+}

@@ -1,0 +1,36 @@
+//! `pvetrail list`: the components there are, and the manual page of each.
+
+use pipeline::Kind;
+
+use crate::exit::Exit;
+use crate::say;
+
+/// Arguments of `list`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The manual page of this type.
+    #[arg(value_name = "TYPE")]
+    type_name: Option<String>,
+}
+
+/// Prints the list, or one page.
+pub(crate) fn run(args: &Args) -> Exit {
+    let registry = crate::registry();
+    if let Some(name) = &args.type_name {
+        let Some(page) = pipeline::config::manual(&registry, name) else {
+            say::error(format!(
+                "there is no component \"{name}\"; `pvetrail list` names them all"
+            ));
+            return Exit::Failed;
+        };
+        say::write(&page);
+        return Exit::Done;
+    }
+    for kind in [Kind::Source, Kind::Transform, Kind::Sink] {
+        say::line(format!("{}:", kind.section()));
+        for entry in registry.of(kind) {
+            say::line(format!("  {:<16} {}", entry.type_name, entry.summary()));
+        }
+    }
+    Exit::Done
+}
