@@ -20,6 +20,8 @@ pub struct Batch {
     /// Memory they stand for [bytes]; an estimate made at the source, for the bounds of lanes.
     pub(crate) bytes: usize,
     pub(crate) home: Option<Arc<Husks>>,
+    /// By which input of the component in front of which it waits it came.
+    pub(crate) input: u16,
 }
 
 impl Batch {
@@ -32,6 +34,7 @@ impl Batch {
             ack,
             bytes,
             home: None,
+            input: 0,
         }
     }
 
@@ -43,6 +46,7 @@ impl Batch {
             ack,
             bytes: 0,
             home: None,
+            input: 0,
         }
     }
 
@@ -59,6 +63,7 @@ impl Batch {
             ack: self.ack.clone(),
             bytes: self.bytes,
             home: None,
+            input: 0,
         }
     }
 

@@ -21,6 +21,7 @@ pub struct LaneSender {
     queue: mpsc::UnboundedSender<(Batch, OwnedSemaphorePermit)>,
     room: Arc<Semaphore>,
     most: usize,
+    input: u16,
     shared: Arc<Gauge>,
 }
 
@@ -60,6 +61,7 @@ pub fn lane(bytes: usize) -> (LaneSender, LaneReceiver) {
             queue: to,
             room,
             most,
+            input: 0,
             shared: Arc::clone(&shared),
         },
         LaneReceiver {
@@ -71,7 +73,8 @@ pub fn lane(bytes: usize) -> (LaneSender, LaneReceiver) {
 
 impl LaneSender {
     /// Waits for room and hands the batch over. A lane whose receiver is gone fails the batch.
-    pub async fn send(&self, batch: Batch) {
+    pub async fn send(&self, mut batch: Batch) {
+        batch.input = self.input;
         let wanted = u32::try_from(batch.bytes.clamp(LEAST, self.most)).unwrap_or(u32::MAX);
         let Ok(permit) = Arc::clone(&self.room).acquire_many_owned(wanted).await else {
             return;
@@ -82,6 +85,14 @@ impl LaneSender {
         self.shared.bytes.fetch_add(batch.bytes, Ordering::Relaxed);
         // The receiver being gone drops the batch, and with it its answer: failed.
         let _ = self.queue.send((batch, permit));
+    }
+
+    /// The same lane for those who feed it as its component's input number `input`.
+    pub(crate) fn as_input(&self, input: usize) -> LaneSender {
+        LaneSender {
+            input: u16::try_from(input).unwrap_or(u16::MAX),
+            ..self.clone()
+        }
     }
 
     /// What is in the lane now.

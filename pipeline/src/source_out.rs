@@ -78,6 +78,7 @@ impl SourceOut {
             ack,
             bytes,
             home: Some(Arc::clone(&self.memory.husks)),
+            input: 0,
         };
         self.hand_over(batch, made.text).await
     }

@@ -159,6 +159,7 @@ impl Batcher {
             ack,
             bytes,
             home,
+            input,
         } = batch;
         let len = events.len();
         // What the source said is shared out by the size of the events, so that the parts add up to it.
@@ -191,6 +192,7 @@ impl Batcher {
                         ack: ack.clone(),
                         bytes: share,
                         home: home.clone(),
+                        input,
                     });
                 }
             }

@@ -13,9 +13,11 @@ pub(crate) mod plan;
 pub(crate) mod port;
 mod retry;
 mod rewrite;
+mod running;
 pub(crate) mod sink_task;
 pub(crate) mod source_task;
 pub(crate) mod transform_task;
+mod unit;
 mod writer;
 
 use std::sync::Arc;
@@ -29,6 +31,8 @@ use crate::telemetry::Telemetry;
 pub use health::{HealthState, SinkHealth};
 pub use retry::Pace;
 pub use rewrite::{End, Rewriter};
+pub(crate) use running::Shared;
+pub use running::{Topology, redactor};
 pub use sink_task::{Limits, SinkEnd, SinkTask, workers};
 pub use writer::BuildSink;
 

@@ -63,6 +63,15 @@ impl Node {
         &self.config().engine
     }
 
+    /// Its inputs, as the configuration names them.
+    pub(crate) fn inputs(&self) -> Vec<String> {
+        self.config()
+            .inputs
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
     fn config(&self) -> &crate::config::Node {
         self.graph
             .node(&self.id)

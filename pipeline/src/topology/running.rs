@@ -1,0 +1,305 @@
+//! The running graph: how its tasks are wired, started, changed and ended.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::Options;
+use super::node::Node;
+use super::plan::{UnitKind, UnitPlan, plan};
+use super::unit::{Unit, Waiting};
+use crate::config::{Graph, OutputRef};
+use crate::dlq::DeadLetters;
+use crate::redact::{RedactMode, Redactor};
+use crate::telemetry::Telemetry;
+
+/// What all tasks share.
+pub(crate) struct Shared {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) redactor: Arc<Redactor>,
+    pub(crate) dead_letters: Arc<DeadLetters>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) starts: Mutex<HashMap<String, Arc<AtomicU32>>>,
+    pub(crate) abort: CancellationToken,
+}
+
+/// A running graph.
+pub struct Topology {
+    graph: Arc<Graph>,
+    options: Options,
+    shared: Shared,
+    units: Vec<Unit>,
+}
+
+/// How long a reload waits for the answers owed to a source that changes.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Topology {
+    /// Starts every component of `graph`.
+    pub async fn start(graph: Graph, options: Options) -> Result<Topology, String> {
+        let graph = Arc::new(graph);
+        let data_dir = graph.globals.data_dir.clone();
+        let dead_letters = Arc::new(DeadLetters::new(&data_dir, options.clock.clone()));
+        let shared = Shared {
+            redactor: Arc::new(redactor(&graph, &data_dir)?),
+            data_dir,
+            dead_letters,
+            telemetry: Arc::clone(&options.telemetry),
+            starts: Mutex::default(),
+            abort: CancellationToken::new(),
+        };
+        let mut topology = Topology {
+            graph: Arc::clone(&graph),
+            options,
+            shared,
+            units: Vec::new(),
+        };
+        for plan in plan(&graph) {
+            let unit = topology.unit(plan, None)?;
+            topology.units.push(unit);
+        }
+        topology.wire();
+        topology.start_new()?;
+        topology.options.telemetry.set_started();
+        Ok(topology)
+    }
+
+    fn unit(
+        &self,
+        plan: UnitPlan,
+        before: Option<(crate::lane::LaneSender, Waiting)>,
+    ) -> Result<Unit, String> {
+        let dead_letters: Arc<dyn super::DeadLetterBox> =
+            Arc::clone(&self.shared.dead_letters) as _;
+        let nodes = plan
+            .nodes
+            .iter()
+            .map(|id| Node::new(&self.graph, id, &self.options, &dead_letters).map(Arc::new))
+            .collect::<Option<Vec<_>>>()
+            .ok_or("a component is missing in its own graph")?;
+        Ok(Unit::new(plan, nodes, before))
+    }
+
+    /// Leads every output to the lanes of those that take it.
+    fn wire(&self) {
+        let inlets: HashMap<&str, &crate::lane::LaneSender> = self
+            .units
+            .iter()
+            .filter_map(|unit| Some((unit.plan.nodes.first()?.as_str(), unit.inlet.as_ref()?)))
+            .collect();
+        for unit in &self.units {
+            for (n, node) in unit.nodes.iter().enumerate() {
+                let fused = unit.plan.nodes.get(n + 1);
+                let names = self
+                    .graph
+                    .node(&node.id)
+                    .map(|node| node.outputs.clone())
+                    .unwrap_or_default();
+                for output in [None, Some("errors".to_owned())]
+                    .into_iter()
+                    .chain(names.into_iter().map(Some))
+                {
+                    let name = output.clone().unwrap_or_default();
+                    let taken = OutputRef {
+                        id: node.id.clone(),
+                        output,
+                    };
+                    let lanes = self
+                        .graph
+                        .takers(&taken)
+                        .filter(|taker| !(name.is_empty() && fused == Some(&taker.id)))
+                        .filter_map(|taker| {
+                            let input = taker.inputs.iter().position(|input| *input == taken)?;
+                            Some(inlets.get(taker.id.as_str())?.as_input(input))
+                        })
+                        .collect();
+                    if let Some(port) = node.ports.find(&name) {
+                        port.lead_to(lanes);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts what does not run yet: sinks first, sources last.
+    fn start_new(&mut self) -> Result<(), String> {
+        let shared = &self.shared;
+        self.units
+            .iter_mut()
+            .rev()
+            .filter(|unit| !unit.is_running())
+            .try_for_each(|unit| unit.start(shared))
+    }
+
+    /// Waits until every source has ended by itself (a file given on standard input, a counted demo).
+    pub async fn sources_ended(&mut self) {
+        for unit in &mut self.units {
+            unit.source_ended().await;
+        }
+    }
+
+    /// Changes the running graph into `graph`. Components that are the same go on; a graph that cannot be built changes
+    /// nothing. Says what changed.
+    pub async fn reload(&mut self, graph: Graph) -> Result<crate::config::Changes, String> {
+        let changes = self.graph.changes(&graph);
+        if changes.is_empty() {
+            return Ok(changes);
+        }
+        if graph.globals.data_dir != self.graph.globals.data_dir {
+            return Err("data_dir cannot change while the program runs; restart it".to_owned());
+        }
+        let redaction_changed = graph.globals.redaction != self.graph.globals.redaction;
+        let redactor = Arc::new(redactor(&graph, &self.shared.data_dir)?);
+        let same: HashSet<&str> = changes.unchanged.iter().map(String::as_str).collect();
+        let graph = Arc::new(graph);
+        let plans = plan(&graph);
+        let keeps = |unit: &Unit| {
+            plans.contains(&unit.plan)
+                && unit.plan.nodes.iter().all(|id| same.contains(id.as_str()))
+                && !(redaction_changed && unit.plan.kind == UnitKind::Source)
+        };
+        let (mut kept, mut going): (Vec<Unit>, Vec<Unit>) =
+            std::mem::take(&mut self.units).into_iter().partition(keeps);
+        self.graph = Arc::clone(&graph);
+        self.shared.redactor = redactor;
+        let mut left = self.end_units(&mut kept, &mut going, &plans).await;
+        for plan in plans {
+            if let Some(n) = kept.iter().position(|unit| unit.plan == plan) {
+                self.units.push(kept.swap_remove(n));
+                continue;
+            }
+            let before = plan.nodes.first().and_then(|id| left.remove(id));
+            let unit = self.unit(plan, before)?;
+            self.units.push(unit);
+        }
+        self.wire();
+        self.start_new()?;
+        let graph = Arc::clone(&self.graph);
+        self.options
+            .telemetry
+            .retain(|id, _| graph.node(id).is_some());
+        self.options.telemetry.reloaded();
+        Ok(changes)
+    }
+
+    /// Ends the tasks of `going` in the order of the graph. Gives the lanes of those that have a successor.
+    async fn end_units(
+        &self,
+        kept: &mut [Unit],
+        going: &mut [Unit],
+        plans: &[UnitPlan],
+    ) -> HashMap<String, (crate::lane::LaneSender, Waiting)> {
+        let succeeds = |unit: &Unit| {
+            unit.plan.kind != UnitKind::Source
+                && plans.iter().any(|plan| {
+                    plan.kind != UnitKind::Source && plan.nodes.first() == unit.plan.nodes.first()
+                })
+        };
+        for unit in going
+            .iter()
+            .filter(|unit| unit.plan.kind == UnitKind::Source)
+        {
+            unit.tell_to_end();
+        }
+        let mut left = HashMap::new();
+        for n in 0..going.len() {
+            let has_successor = succeeds(&going[n]);
+            if has_successor {
+                going[n].tell_to_end();
+            } else if let Some(inlet) = going[n].inlet.take() {
+                // Nobody feeds it any more; it ends when it has worked off what is there.
+                for unit in kept.iter().chain(going.iter()) {
+                    unit.nodes
+                        .iter()
+                        .flat_map(|node| node.ports.all())
+                        .for_each(|port| port.forget(&inlet));
+                }
+            }
+            let ended = tokio::time::timeout(RELOAD_PATIENCE, going[n].source_ended()).await;
+            if ended.is_err() {
+                going[n].abort();
+            }
+            let waiting = going[n].ended().await;
+            going[n].settle(RELOAD_PATIENCE).await;
+            if let (true, Some(inlet)) = (has_successor, going[n].inlet.take())
+                && waiting.is_whole()
+            {
+                left.insert(going[n].plan.nodes[0].clone(), (inlet, waiting));
+            }
+        }
+        left
+    }
+
+    /// Ends the program's work: sources stop, everything drains, positions are stored. After `grace` what is left stays
+    /// undelivered, to be read again at the next start. Says whether everything was delivered.
+    pub async fn stop(mut self) -> bool {
+        let grace = self.options.grace;
+        let abort = self.shared.abort.clone();
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(grace).await;
+            abort.cancel();
+        });
+        for unit in self
+            .units
+            .iter()
+            .filter(|unit| unit.plan.kind == UnitKind::Source)
+        {
+            unit.tell_to_end();
+        }
+        for unit in &mut self.units {
+            unit.inlet = None;
+            unit.ended().await;
+        }
+        let mut all = true;
+        for unit in &mut self.units {
+            all &= unit.settle(Duration::from_secs(2)).await;
+        }
+        timer.abort();
+        all && !self.shared.abort.is_cancelled()
+    }
+
+    /// The graph that runs.
+    pub fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+}
+
+/// The redactor that the configuration asks for.
+pub fn redactor(graph: &Graph, data_dir: &std::path::Path) -> Result<Redactor, String> {
+    let options = graph.globals.redaction.options();
+    let key = if options.mode == RedactMode::Hash {
+        installation_key(data_dir)?
+    } else {
+        Vec::new()
+    };
+    Ok(Redactor::new(&options, &key))
+}
+
+/// The key of this installation, made once: equal secrets of one installation get equal digests, and no others.
+fn installation_key(data_dir: &std::path::Path) -> Result<Vec<u8>, String> {
+    use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+    let path = data_dir.join("installation.key");
+    match std::fs::read(&path) {
+        Ok(key) if key.len() == 32 => return Ok(key),
+        Ok(_) => {
+            return Err(format!(
+                "{} is damaged; delete it (digests of redacted secrets change then)",
+                path.display()
+            ));
+        }
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {}
+        Err(why) => return Err(format!("cannot read {}: {why}", path.display())),
+    }
+    let mut key = vec![0; 32];
+    SystemRandom::new()
+        .fill(&mut key)
+        .map_err(|_| "the system gives no random numbers".to_owned())?;
+    crate::position::write_durably(&path, &key)
+        .map_err(|why| format!("cannot write {}: {why}", path.display()))?;
+    Ok(key)
+}

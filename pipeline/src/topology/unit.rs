@@ -1,0 +1,319 @@
+//! One task of the running graph, and how to end it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::health::SinkHealth;
+use super::node::Node;
+use super::plan::{UnitKind, UnitPlan};
+use super::retry::Pace;
+use super::sink_task::{Limits, SinkEnd, SinkTask, workers};
+use super::source_task::{Keeper, SourceTask};
+use super::{Shared, transform_task};
+use crate::batch::Batch;
+use crate::component::Component;
+use crate::lane::{LaneReceiver, LaneSender, lane};
+use crate::position::{PositionFile, Tracker};
+use crate::telemetry::Health;
+
+/// One task of the running graph.
+pub(crate) struct Unit {
+    pub(crate) plan: UnitPlan,
+    pub(crate) nodes: Vec<Arc<Node>>,
+    /// The lane in front of it; a source has none.
+    pub(crate) inlet: Option<LaneSender>,
+    /// What waits in front of it: the lane's end, and what its forerunner did not get written.
+    waiting: Option<Waiting>,
+    running: Option<Running>,
+    hand_over: CancellationToken,
+    abort: CancellationToken,
+}
+
+/// What a task that ended leaves to its successor.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    lane: Option<LaneReceiver>,
+    left_over: Vec<Batch>,
+}
+
+impl Waiting {
+    /// Whether the lane is there.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.lane.is_some()
+    }
+}
+
+enum Running {
+    Source {
+        ended: oneshot::Receiver<()>,
+        tracker: Arc<Mutex<Arc<Tracker>>>,
+        keeper: JoinHandle<()>,
+        keeper_end: CancellationToken,
+    },
+    Task(JoinHandle<Waiting>),
+}
+
+impl Unit {
+    /// A task that does not run yet. `lane` is the lane of the task in whose place it comes, if there was one.
+    pub(crate) fn new(
+        plan: UnitPlan,
+        nodes: Vec<Arc<Node>>,
+        lane_before: Option<(LaneSender, Waiting)>,
+    ) -> Unit {
+        let size = nodes.first().map_or(crate::lane::LANE_BYTES, |node| {
+            node.engine().buffer.max_size.as_usize()
+        });
+        let (inlet, waiting) = match (plan.kind, lane_before) {
+            (UnitKind::Source, _) => (None, None),
+            (_, Some((inlet, waiting))) => (Some(inlet), Some(waiting)),
+            (_, None) => {
+                let (to, from) = lane(size);
+                (
+                    Some(to),
+                    Some(Waiting {
+                        lane: Some(from),
+                        left_over: Vec::new(),
+                    }),
+                )
+            }
+        };
+        Unit {
+            plan,
+            nodes,
+            inlet,
+            waiting,
+            running: None,
+            hand_over: CancellationToken::new(),
+            abort: CancellationToken::new(),
+        }
+    }
+
+    /// Begins.
+    pub(crate) fn start(&mut self, shared: &Shared) -> Result<(), String> {
+        let nodes = self.nodes.clone();
+        let first = Arc::clone(nodes.first().ok_or("a task needs a component")?);
+        if self.plan.kind == UnitKind::Source {
+            self.abort = shared.abort.child_token();
+            self.running = Some(start_source(
+                &first,
+                &nodes[1..],
+                shared,
+                &self.hand_over,
+                &self.abort,
+            )?);
+            return Ok(());
+        }
+        let waiting = self.waiting.take().ok_or("the task runs already")?;
+        let lane = waiting
+            .lane
+            .ok_or("the lane in front of the task is gone")?;
+        for node in &nodes {
+            node.metrics.health().set(Health::Healthy);
+        }
+        let hand_over = self.hand_over.clone();
+        let task = match self.plan.kind {
+            UnitKind::Sink => {
+                let task = sink_task(&first, lane, waiting.left_over, shared, hand_over);
+                tokio::spawn(async move {
+                    let SinkEnd { lane, left, .. } = task.run().await;
+                    Waiting {
+                        lane,
+                        left_over: left,
+                    }
+                })
+            }
+            UnitKind::State => {
+                return Err(format!(
+                    "{}: the task for transforms that remember is missing",
+                    first.id
+                ));
+            }
+            UnitKind::Chain(_) | UnitKind::Source => {
+                let workers = if let UnitKind::Chain(workers) = self.plan.kind {
+                    workers
+                } else {
+                    1
+                };
+                tokio::spawn(async move {
+                    match transform_task::run(nodes, lane, workers, hand_over).await {
+                        Ok(lane) => Waiting {
+                            lane: Some(lane),
+                            left_over: Vec::new(),
+                        },
+                        Err(why) => {
+                            first.metrics.health().set(Health::Failing(why.clone()));
+                            tracing::error!(
+                                component_id = first.id,
+                                why,
+                                "the task ended; what feeds it fails until the next reload or restart"
+                            );
+                            Waiting::default()
+                        }
+                    }
+                })
+            }
+        };
+        self.running = Some(Running::Task(task));
+        Ok(())
+    }
+
+    /// Whether it was started.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// A source that waits for room in a lane that nobody empties gives up; what it holds is read again.
+    pub(crate) fn abort(&self) {
+        self.abort.cancel();
+    }
+
+    /// Tells it to end: a source stops reading, another hands its lane over.
+    pub(crate) fn tell_to_end(&self) {
+        self.hand_over.cancel();
+    }
+
+    /// Whether it is a source that has ended, by itself or told to.
+    pub(crate) async fn source_ended(&mut self) {
+        if let Some(Running::Source { ended, .. }) = &mut self.running
+            && !ended.is_terminated()
+        {
+            // The thread is gone either way.
+            let _ = ended.await;
+        }
+    }
+
+    /// Waits for the task to end; its outputs lead nowhere afterwards, so that what comes behind it ends too.
+    pub(crate) async fn ended(&mut self) -> Waiting {
+        self.source_ended().await;
+        let waiting = match &mut self.running {
+            Some(Running::Task(task)) => task.await.unwrap_or_else(|why| {
+                tracing::error!(%why, "a task of the engine died; its batches are sent again");
+                Waiting::default()
+            }),
+            _ => Waiting::default(),
+        };
+        for node in &self.nodes {
+            for port in node.ports.all() {
+                port.lead_to(Vec::new());
+            }
+        }
+        if !matches!(self.running, Some(Running::Source { .. })) {
+            self.running = None;
+        }
+        waiting
+    }
+
+    /// A source's last word: waits until its answers are in, and stores where it stands. Says whether all were in.
+    pub(crate) async fn settle(&mut self, patience: std::time::Duration) -> bool {
+        let Some(Running::Source {
+            tracker,
+            keeper,
+            keeper_end,
+            ..
+        }) = &mut self.running
+        else {
+            return true;
+        };
+        let tracker = Arc::clone(&tracker.lock());
+        let settled = tokio::time::timeout(patience, tracker.settled())
+            .await
+            .is_ok()
+            && !tracker.has_failed();
+        keeper_end.cancel();
+        if let Err(why) = keeper.await {
+            tracing::error!(%why, "the task that stores positions died");
+        }
+        self.running = None;
+        settled
+    }
+}
+
+fn sink_task(
+    node: &Arc<Node>,
+    lane: LaneReceiver,
+    left: Vec<Batch>,
+    shared: &Shared,
+    hand_over: CancellationToken,
+) -> SinkTask {
+    let engine = node.engine();
+    let maker = Arc::clone(node);
+    SinkTask {
+        id: node.id.clone(),
+        type_name: node.type_name,
+        lane,
+        left,
+        build: Arc::new(move || match maker.build()? {
+            Component::Sink(sink) => Ok(sink),
+            _ => Err(format!("{} is no sink", maker.id)),
+        }),
+        workers: workers(engine),
+        limits: Limits {
+            max_events: engine.batch.max_events,
+            max_bytes: engine.batch.max_size.as_usize(),
+            timeout: engine.batch.timeout.get(),
+        },
+        pace: Pace {
+            initial: engine.request.retry_initial_backoff.get(),
+            max: engine.request.retry_max_backoff.get(),
+        },
+        healthcheck: engine.healthcheck,
+        dead_letters: Arc::clone(&shared.dead_letters),
+        telemetry: Arc::clone(&shared.telemetry),
+        health: SinkHealth::new(&node.id, node.clock.clone()),
+        hand_over,
+        abort: shared.abort.clone(),
+    }
+}
+
+fn start_source(
+    node: &Arc<Node>,
+    fused: &[Arc<Node>],
+    shared: &Shared,
+    stop: &CancellationToken,
+    abort: &CancellationToken,
+) -> Result<Running, String> {
+    let file = Arc::new(PositionFile::new(&shared.data_dir, &node.id));
+    let (stored, trouble) = file.read();
+    if let Some(trouble) = trouble {
+        node.metrics.checksum_errors.add(1);
+        tracing::error!(component_id = node.id, "{trouble}");
+    }
+    let tracker = Arc::new(Mutex::new(Tracker::new(stored)));
+    let keeper_end = CancellationToken::new();
+    let keeper = Keeper {
+        node: Arc::clone(node),
+        file,
+        tracker: Arc::clone(&tracker),
+    };
+    let keeper = tokio::spawn(keeper.run(keeper_end.clone()));
+    let starts = Arc::clone(
+        shared
+            .starts
+            .lock()
+            .entry(node.id.clone())
+            .or_insert_with(|| Arc::new(AtomicU32::new(0))),
+    );
+    let task = SourceTask {
+        node: Arc::clone(node),
+        fused: fused.to_vec(),
+        redactor: Arc::clone(&shared.redactor),
+        starts,
+        tracker: Arc::clone(&tracker),
+        stop: stop.clone(),
+        abort: abort.clone(),
+    };
+    let ended = task
+        .spawn()
+        .map_err(|why| format!("cannot start a thread for the source {}: {why}", node.id))?;
+    Ok(Running::Source {
+        ended,
+        tracker,
+        keeper,
+        keeper_end,
+    })
+}
