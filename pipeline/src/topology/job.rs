@@ -274,10 +274,11 @@ impl Job {
         let mut open_before = false;
         for part in &mut self.parts {
             let empty = part.places.is_empty();
-            if part.open == 0 && !(empty && open_before) {
-                if let Some(ack) = part.ack.take() {
-                    ack.delivered();
-                }
+            if part.open == 0
+                && !(empty && open_before)
+                && let Some(ack) = part.ack.take()
+            {
+                ack.delivered();
             }
             open_before |= part.open > 0;
         }

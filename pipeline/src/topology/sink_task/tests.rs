@@ -492,7 +492,7 @@ async fn whatever_a_sink_says_every_event_has_one_end() {
     for seed in 0..25 {
         let mut random = fastrand::Rng::with_seed(seed);
         let world = World::answering(move |_, ids| {
-            if ids.iter().any(|id| id % 37 == 0) && random.bool() {
+            if ids.iter().any(|id| id.is_multiple_of(37)) && random.bool() {
                 return refused(ReasonKind::Rejected);
             }
             match random.u32(..8) {
