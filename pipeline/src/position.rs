@@ -127,15 +127,12 @@ impl Tracker {
         self.state.lock().dirty = true;
     }
 
-    /// Waits until nothing is owed any more (true), or until an answer was "failed" (false).
-    pub(crate) async fn settled(&self) -> bool {
+    /// Waits until nothing is owed any more.
+    pub(crate) async fn settled(&self) {
         loop {
             let changed = self.changed.notified();
-            if self.has_failed() {
-                return false;
-            }
             if self.open() == 0 {
-                return true;
+                return;
             }
             changed.await;
         }

@@ -95,11 +95,6 @@ impl Answer {
         self
     }
 
-    /// Its body.
-    pub fn into_body(self) -> Vec<u8> {
-        self.body
-    }
-
     /// In chunks of a few bytes instead of with a length.
     #[must_use]
     pub fn chunked(self) -> Self {

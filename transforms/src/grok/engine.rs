@@ -25,6 +25,8 @@ pub struct GrokError {
     pub what: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// The definitions it lies in, outermost first; none where the pattern itself is wrong.
+    pub within: Vec<String>,
 }
 
 impl std::fmt::Display for GrokError {
@@ -96,16 +98,13 @@ impl Pattern {
             offset: 0,
             what,
             help: None,
+            within: Vec::new(),
         };
         if text.len() > MAX_PATTERN {
             return Err(whole(format!("a pattern has at most {MAX_PATTERN} bytes")));
         }
         let mut expander = Expander::new(library, options.named_captures_only);
-        let node = parse(text, Flags::LOGSTASH, &mut expander).map_err(|fault| GrokError {
-            offset: fault.at.min(text.len()),
-            what: fault.what,
-            help: fault.help,
-        })?;
+        let node = parse(text, Flags::LOGSTASH, &mut expander).map_err(|fault| fault.of(text))?;
         let groups = expander.groups;
         let wanted = |engine| options.only.is_none_or(|only| only == engine);
         let not_asked = || "not asked for".to_owned();
@@ -145,6 +144,14 @@ impl Pattern {
             }
         }
         Ok(pattern)
+    }
+
+    /// Reads the definition of a name without compiling it.
+    pub fn check(text: &str, name: &str, library: &Library) -> Result<(), GrokError> {
+        let mut expander = Expander::new(library, true).inside(name);
+        parse(text, Flags::LOGSTASH, &mut expander)
+            .map(|_| ())
+            .map_err(|fault| fault.of(text))
     }
 
     /// The text it was read from.
@@ -282,6 +289,16 @@ impl Grok {
             in_scan: false,
             whole: (0, 0),
             counts: Counts::default(),
+        }
+    }
+
+    /// Asks one pattern.
+    pub fn matches_one(&self, pattern: usize, scratch: &mut Scratch, line: &str) -> Outcome {
+        let ascii = line.is_ascii() && line.len() < UNSET as usize;
+        match self.patterns[pattern].matches(pattern, scratch, line, ascii) {
+            Answer::NoMatch => Outcome::NoMatch,
+            Answer::Match => Outcome::Match(pattern),
+            Answer::Spent => Outcome::Spent(pattern),
         }
     }
 

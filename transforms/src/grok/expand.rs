@@ -65,6 +65,12 @@ impl<'l> Expander<'l> {
         }
     }
 
+    /// For reading the definition of `name`, which may then not name itself.
+    pub(super) fn inside(mut self, name: &str) -> Self {
+        self.open.push(name.to_owned());
+        self
+    }
+
     /// Counts what the pattern grows to.
     pub(super) fn count(&mut self, nodes: usize) -> Result<(), String> {
         self.nodes += nodes;
@@ -194,19 +200,16 @@ impl Parser<'_, '_, '_> {
         self.expander.open.push(name.clone());
         let parsed = parse(&text, self.flags, self.expander);
         self.expander.open.pop();
-        let mut node = parsed.map_err(|inner| Fault {
-            at: start,
-            what: if inner.what.starts_with("in the definition of")
-                || inner.what.contains("contains itself")
-            {
-                inner.what
-            } else {
-                format!(
+        let mut node = parsed.map_err(|mut inner| {
+            if inner.within.is_empty() && !inner.what.contains("contains itself") {
+                inner.what = format!(
                     "in the definition of {name}, at {}: {}",
                     inner.at, inner.what
-                )
-            },
-            help: inner.help,
+                );
+            }
+            inner.at = start;
+            inner.within.insert(0, name.clone());
+            inner
         })?;
         let captures = node.any(&mut |node| matches!(node, Node::Capture { .. }));
         if let Some(what) = self

@@ -20,6 +20,8 @@ pub(super) struct Fault {
     pub(super) at: usize,
     pub(super) what: String,
     pub(super) help: Option<String>,
+    /// The definitions it lies in, outermost first.
+    pub(super) within: Vec<String>,
 }
 
 impl Fault {
@@ -28,6 +30,17 @@ impl Fault {
             at,
             what: what.into(),
             help: None,
+            within: Vec::new(),
+        }
+    }
+
+    /// For the one who wrote `text`.
+    pub(super) fn of(self, text: &str) -> super::GrokError {
+        super::GrokError {
+            offset: self.at.min(text.len()),
+            what: self.what,
+            help: self.help,
+            within: self.within,
         }
     }
 

@@ -4,3 +4,4 @@
 mod agree;
 mod conformance;
 mod generate;
+mod set;
