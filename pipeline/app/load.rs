@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use pipeline::{Env, Graph, Registry};
+use pipeline::config::{self, Log};
+use pipeline::{Env, Graph, Registry, telemetry};
 
 use crate::exit::Exit;
 use crate::say;
@@ -20,6 +21,32 @@ pub(crate) fn graph(files: &[PathBuf], registry: &Registry, env: &dyn Env) -> Re
         Err(mistakes) => {
             say::aside(&mistakes.render(say::colour_on_stderr()));
             Err(Exit::BadConfig)
+        }
+    }
+}
+
+/// Sets the program's log up as the configuration says; the command line's word goes first.
+pub(crate) fn logs(options: &Log, level: Option<&str>) -> Result<(), String> {
+    let format = match options.format {
+        config::LogFormat::Auto => telemetry::LogFormat::Auto,
+        config::LogFormat::Text => telemetry::LogFormat::Human,
+        config::LogFormat::Json => telemetry::LogFormat::Json,
+    };
+    telemetry::init_logs(level.unwrap_or(&options.level), format)
+}
+
+/// Runs `work` on a runtime of its own.
+pub(crate) fn block_on(work: impl Future<Output = Exit>) -> Exit {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("pvetrail").build() {
+        Ok(runtime) => {
+            let exit = runtime.block_on(work);
+            // A write that hangs in the kernel must not hold the end up.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+            exit
+        }
+        Err(why) => {
+            say::error(format!("cannot start: {why}"));
+            Exit::Failed
         }
     }
 }
