@@ -34,19 +34,35 @@ struct Desk {
 }
 
 /// Begins to listen. The server ends with the runtime it was started in.
-pub(crate) async fn start(options: &Admin, telemetry: Arc<Telemetry>, reload: mpsc::Sender<ReloadRequest>) -> Result<SocketAddr, String> {
+pub(crate) async fn start(
+    options: &Admin,
+    telemetry: Arc<Telemetry>,
+    reload: mpsc::Sender<ReloadRequest>,
+) -> Result<SocketAddr, String> {
     let address = options.address;
     if options.tls.is_some() {
         return Err("[admin] tls is not offered by this version; put a proxy in front, or listen on 127.0.0.1".to_owned());
     }
-    let tokens: Vec<String> = [&options.operator_token, &options.auditor_token].into_iter().flatten().map(|token| token.expose().to_owned()).collect();
+    let tokens: Vec<String> = [&options.operator_token, &options.auditor_token]
+        .into_iter()
+        .flatten()
+        .map(|token| token.expose().to_owned())
+        .collect();
     if !address.ip().is_loopback() && tokens.is_empty() {
-        return Err(format!("[admin] address = \"{address}\" can be reached from other machines: set operator_token as well"));
+        return Err(format!(
+            "[admin] address = \"{address}\" can be reached from other machines: set operator_token as well"
+        ));
     }
     let help = "set another [admin] address, or enabled = false";
-    let listener = TcpListener::bind(address).await.map_err(|why| format!("cannot listen on {address}: {why}; {help}"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|why| format!("cannot listen on {address}: {why}; {help}"))?;
     let bound = listener.local_addr().map_err(|why| why.to_string())?;
-    let desk = Arc::new(Desk { telemetry, reload, tokens });
+    let desk = Arc::new(Desk {
+        telemetry,
+        reload,
+        tokens,
+    });
     let service = router(desk).into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move {
         if let Err(why) = axum::serve(listener, service).await {
@@ -62,7 +78,10 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/reload", post(reload))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&desk), guard));
     Router::new()
-        .route("/health", get(async || Json(json!({ "status": "alive", "version": env!("CARGO_PKG_VERSION") }))))
+        .route(
+            "/health",
+            get(async || Json(json!({ "status": "alive", "version": env!("CARGO_PKG_VERSION") }))),
+        )
         .route("/ready", get(ready))
         .merge(guarded)
         .with_state(desk)
@@ -70,45 +89,90 @@ fn router(desk: Arc<Desk>) -> Router {
 
 /// Lets requests with one of the tokens through, and all of them where there is none.
 async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
-    let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer "));
-    let allowed = desk.tokens.is_empty() || shown.is_some_and(|shown| desk.tokens.iter().any(|token| same(token.as_bytes(), shown.as_bytes())));
+    let shown = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
+    let allowed = desk.tokens.is_empty()
+        || shown.is_some_and(|shown| {
+            desk.tokens
+                .iter()
+                .any(|token| same(token.as_bytes(), shown.as_bytes()))
+        });
     if !allowed {
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-        return (StatusCode::UNAUTHORIZED, challenge, Json(json!({ "error": "a token is needed: Authorization: Bearer …" }))).into_response();
+        return (
+            StatusCode::UNAUTHORIZED,
+            challenge,
+            Json(json!({ "error": "a token is needed: Authorization: Bearer …" })),
+        )
+            .into_response();
     }
     next.run(request).await
 }
 
 /// Compares without telling by its time how much was right.
 fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .fold(0, |difference, (a, b)| difference | (a ^ b))
+            == 0
 }
 
 async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    let kind = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
     (kind, desk.telemetry.encode()).into_response()
 }
 
 async fn ready(State(desk): State<Arc<Desk>>) -> Response {
     let ready = desk.telemetry.is_ready();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": ready, "components": desk.telemetry.health() }))).into_response()
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        Json(json!({ "ready": ready, "components": desk.telemetry.health() })),
+    )
+        .into_response()
 }
 
-async fn reload(State(desk): State<Arc<Desk>>, ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request) -> Response {
+async fn reload(
+    State(desk): State<Arc<Desk>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
     // A page in a browser on this machine can send a POST here too; it cannot leave its origin out.
     let foreign = request.headers().contains_key(header::ORIGIN);
     if !peer.ip().to_canonical().is_loopback() || foreign {
-        return (StatusCode::FORBIDDEN, Json(json!({ "error": "reload is for programs on this machine only" }))).into_response();
+        return (
+            StatusCode::FORBIDDEN,
+            Json(json!({ "error": "reload is for programs on this machine only" })),
+        )
+            .into_response();
     }
     let (answer, answered) = oneshot::channel();
     if desk.reload.send(answer).await.is_err() {
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "the program is stopping" }))).into_response();
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({ "error": "the program is stopping" })),
+        )
+            .into_response();
     }
     match answered.await {
         Ok(Ok(changes)) => Json(changes).into_response(),
         Ok(Err(why)) => (StatusCode::UNPROCESSABLE_ENTITY, Json(why)).into_response(),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "the program is stopping" }))).into_response(),
+        Err(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({ "error": "the program is stopping" })),
+        )
+            .into_response(),
     }
 }
 
@@ -133,7 +197,11 @@ mod tests {
         let telemetry = Telemetry::new("pve1", "0.1.0");
         let (ask, reloads) = mpsc::channel(1);
         let bound = start(&options, Arc::clone(&telemetry), ask).await?;
-        Ok(Server { url: format!("http://127.0.0.1:{}", bound.port()), telemetry, reloads })
+        Ok(Server {
+            url: format!("http://127.0.0.1:{}", bound.port()),
+            telemetry,
+            reloads,
+        })
     }
 
     async fn ask(request: reqwest::RequestBuilder) -> (u16, String) {
@@ -149,15 +217,24 @@ mod tests {
     #[tokio::test]
     async fn it_is_alive_before_it_is_ready_and_says_what_is_missing() {
         let server = server("").await.unwrap();
-        let sink = server.telemetry.component("es", Kind::Sink, "elasticsearch");
-        assert_eq!(ask(client().get(format!("{}/health", server.url))).await.0, 200);
-        sink.health().set(Health::Failing("connection refused".to_owned()));
+        let sink = server
+            .telemetry
+            .component("es", Kind::Sink, "elasticsearch");
+        assert_eq!(
+            ask(client().get(format!("{}/health", server.url))).await.0,
+            200
+        );
+        sink.health()
+            .set(Health::Failing("connection refused".to_owned()));
         server.telemetry.set_started();
         let (status, text) = ask(client().get(format!("{}/ready", server.url))).await;
         assert_eq!(status, 503);
         assert!(text.contains("connection refused"), "{text}");
         sink.health().set(Health::Healthy);
-        assert_eq!(ask(client().get(format!("{}/ready", server.url))).await.0, 200);
+        assert_eq!(
+            ask(client().get(format!("{}/ready", server.url))).await.0,
+            200
+        );
         let (status, text) = ask(client().get(format!("{}/metrics", server.url))).await;
         assert_eq!(status, 200);
         assert!(text.contains("component_id=\"es\""), "{text}");
@@ -167,14 +244,37 @@ mod tests {
     async fn reload_answers_with_what_changed_or_why_not() {
         let mut server = server("").await.unwrap();
         tokio::spawn(async move {
-            server.reloads.recv().await.unwrap().send(Ok(json!({ "added": ["a"] }))).unwrap();
-            server.reloads.recv().await.unwrap().send(Err(json!({ "error": "no" }))).unwrap();
+            server
+                .reloads
+                .recv()
+                .await
+                .unwrap()
+                .send(Ok(json!({ "added": ["a"] })))
+                .unwrap();
+            server
+                .reloads
+                .recv()
+                .await
+                .unwrap()
+                .send(Err(json!({ "error": "no" })))
+                .unwrap();
         });
         let url = format!("{}/reload", server.url);
         assert_eq!(ask(client().get(&url)).await.0, 405);
-        assert_eq!(ask(client().post(&url)).await, (200, "{\"added\":[\"a\"]}".to_owned()));
-        assert_eq!(ask(client().post(&url)).await, (422, "{\"error\":\"no\"}".to_owned()));
-        assert_eq!(ask(client().post(&url).header("origin", "http://evil.example")).await.0, 403);
+        assert_eq!(
+            ask(client().post(&url)).await,
+            (200, "{\"added\":[\"a\"]}".to_owned())
+        );
+        assert_eq!(
+            ask(client().post(&url)).await,
+            (422, "{\"error\":\"no\"}".to_owned())
+        );
+        assert_eq!(
+            ask(client().post(&url).header("origin", "http://evil.example"))
+                .await
+                .0,
+            403
+        );
         assert_eq!(ask(client().post(&url)).await.0, 503);
     }
 
@@ -185,7 +285,10 @@ mod tests {
         assert_eq!(ask(client().get(&url)).await.0, 401);
         assert_eq!(ask(client().get(&url).bearer_auth("s3creT")).await.0, 401);
         assert_eq!(ask(client().get(&url).bearer_auth("s3cret")).await.0, 200);
-        assert_eq!(ask(client().get(format!("{}/health", server.url))).await.0, 200);
+        assert_eq!(
+            ask(client().get(format!("{}/health", server.url))).await.0,
+            200
+        );
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{dlq, generate, graph, list, validate};
+use crate::commands::{dlq, generate, graph, list, run, validate};
 
 /// Turns what Proxmox VE writes about itself into an audit trail people can rely on.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ pub(crate) struct Cli {
 /// What there is to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run the graph of these files and folders until told to stop.
+    Run(run::Args),
     /// Check files and folders, and tell every mistake with its place and its remedy.
     Validate(validate::Args),
     /// Draw the graph of a configuration.

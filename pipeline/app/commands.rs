@@ -4,6 +4,7 @@ pub(crate) mod dlq;
 pub(crate) mod generate;
 pub(crate) mod graph;
 pub(crate) mod list;
+pub(crate) mod run;
 pub(crate) mod validate;
 
 use crate::cli::{Cli, Command};
@@ -11,7 +12,9 @@ use crate::exit::Exit;
 
 /// Does what the command line asks for.
 pub(crate) fn run(cli: Cli) -> Exit {
+    let level = cli.log_level.as_deref();
     match cli.command {
+        Command::Run(args) => run::run(args, level),
         Command::Validate(args) => validate::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::List(args) => list::run(&args),

@@ -38,7 +38,13 @@ pub(crate) struct Job {
 impl Job {
     pub(crate) fn new(graph: Graph, reader: Option<Reader>) -> Self {
         let telemetry = Telemetry::new(&graph.globals.host, env!("CARGO_PKG_VERSION"));
-        Job { graph, reader, telemetry, reloads: mpsc::channel(4), grace: GRACE }
+        Job {
+            graph,
+            reader,
+            telemetry,
+            reloads: mpsc::channel(4),
+            grace: GRACE,
+        }
     }
 }
 
@@ -56,17 +62,31 @@ pub(crate) async fn run(job: Job) -> Exit {
 
 /// Whether everything was delivered.
 async fn try_run(job: Job) -> Result<bool, String> {
-    let Job { graph, reader, telemetry, reloads: (ask, mut asked), grace } = job;
+    let Job {
+        graph,
+        reader,
+        telemetry,
+        reloads: (ask, mut asked),
+        grace,
+    } = job;
     let _claim = claim(&graph.globals.data_dir)?;
     // Taken before anything starts, so that no signal finds the program without an ear for it.
     let mut signals = Signals::new()?;
     let admin = graph.globals.admin.clone();
-    let (sources, transforms, sinks) = (graph.sources.len(), graph.transforms.len(), graph.sinks.len());
+    let (sources, transforms, sinks) = (
+        graph.sources.len(),
+        graph.transforms.len(),
+        graph.sinks.len(),
+    );
     if admin.enabled {
         let address = admin::start(&admin, Arc::clone(&telemetry), ask.clone()).await?;
         tracing::info!(%address, "metrics, health and reload");
     }
-    let options = Options { telemetry: Arc::clone(&telemetry), clock: Clock::system(), grace };
+    let options = Options {
+        telemetry: Arc::clone(&telemetry),
+        clock: Clock::system(),
+        grace,
+    };
     let mut topology = Topology::start(graph, options).await?;
     tracing::info!(sources, transforms, sinks, "started");
     loop {
@@ -109,7 +129,11 @@ async fn try_run(job: Job) -> Result<bool, String> {
 }
 
 /// Reads the configuration and changes the graph; one that does not hold changes nothing.
-async fn reload(topology: &mut Topology, reader: Option<&Reader>, telemetry: &Telemetry) -> Reloaded {
+async fn reload(
+    topology: &mut Topology,
+    reader: Option<&Reader>,
+    telemetry: &Telemetry,
+) -> Reloaded {
     let Some(reader) = reader else {
         return Err(json!({ "error": "this graph has no files to read again" }));
     };
@@ -119,13 +143,17 @@ async fn reload(topology: &mut Topology, reader: Option<&Reader>, telemetry: &Te
             telemetry.load_error();
             tracing::error!("the new configuration does not hold; the old one goes on");
             say::aside(&mistakes.render(say::colour_on_stderr()));
-            return Err(json!({ "error": "the new configuration does not hold", "mistakes": mistakes.to_json() }));
+            return Err(
+                json!({ "error": "the new configuration does not hold", "mistakes": mistakes.to_json() }),
+            );
         }
     };
     match topology.reload(graph).await {
         Ok(changes) => {
             tracing::info!(added = ?changes.added, changed = ?changes.changed, removed = ?changes.removed, "reloaded");
-            Ok(json!({ "added": changes.added, "changed": changes.changed, "removed": changes.removed, "unchanged": changes.unchanged }))
+            Ok(
+                json!({ "added": changes.added, "changed": changes.changed, "removed": changes.removed, "unchanged": changes.unchanged }),
+            )
         }
         Err(why) => {
             telemetry.load_error();
@@ -151,7 +179,11 @@ struct Signals {
 impl Signals {
     fn new() -> Result<Self, String> {
         let listen = |kind| signal(kind).map_err(|why| format!("cannot listen to signals: {why}"));
-        Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())?, hang_up: listen(SignalKind::hangup())? })
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
     }
 
     async fn next(&mut self) -> Word {
@@ -166,9 +198,25 @@ impl Signals {
 /// Makes the folder of data, and keeps every other program of this kind out of it while the claim is held.
 fn claim(data_dir: &Path) -> Result<File, String> {
     let path = data_dir.join("lock");
-    let failed = |why: std::io::Error| format!("data_dir {}: {why}; give a folder that can be written, with data_dir or --data-dir", data_dir.display());
-    DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+    let failed = |why: std::io::Error| {
+        format!(
+            "data_dir {}: {why}; give a folder that can be written, with data_dir or --data-dir",
+            data_dir.display()
+        )
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .map_err(failed)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -177,12 +225,17 @@ fn claim(data_dir: &Path) -> Result<File, String> {
                 Ok(_) => holder.trim(),
                 Err(_) => "",
             };
-            return Err(format!("data_dir {} is in use by another pvetrail (process {holder}); stop it, or give another data_dir", data_dir.display()));
+            return Err(format!(
+                "data_dir {} is in use by another pvetrail (process {holder}); stop it, or give another data_dir",
+                data_dir.display()
+            ));
         }
         Err(TryLockError::Error(why)) => return Err(failed(why)),
     }
     // For the message above only, so a failure costs nothing but its clearness.
-    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    let _ = file
+        .set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
 }
 
@@ -198,7 +251,10 @@ mod tests {
         let dir = folder.path().join("a/b");
         let first = claim(&dir).unwrap();
         let why = claim(&dir).unwrap_err();
-        assert!(why.contains(&format!("(process {})", std::process::id())), "{why}");
+        assert!(
+            why.contains(&format!("(process {})", std::process::id())),
+            "{why}"
+        );
         drop(first);
         assert!(claim(&dir).is_ok());
     }

@@ -37,7 +37,11 @@ pub(crate) fn logs(options: &Log, level: Option<&str>) -> Result<(), String> {
 
 /// Runs `work` on a runtime of its own.
 pub(crate) fn block_on(work: impl Future<Output = Exit>) -> Exit {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("pvetrail").build() {
+    match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("pvetrail")
+        .build()
+    {
         Ok(runtime) => {
             let exit = runtime.block_on(work);
             // A write that hangs in the kernel must not hold the end up.

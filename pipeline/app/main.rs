@@ -2,9 +2,11 @@
 //!
 //! `cli` reads the command line, each file of `commands` does one command, `admin` answers over HTTP while a graph runs.
 
+mod admin;
 mod cli;
 mod commands;
 mod exit;
+mod live;
 mod load;
 mod say;
 

@@ -54,7 +54,11 @@ pub(crate) fn run(args: Args, level: Option<&str>) -> Exit {
         Ok(graph)
     });
     let job = Job::new(graph, Some(reader));
-    let watcher = match args.watch.then(|| watch(&args.files, job.reloads.0.clone())).transpose() {
+    let watcher = match args
+        .watch
+        .then(|| watch(&args.files, job.reloads.0.clone()))
+        .transpose()
+    {
         Ok(watcher) => watcher,
         Err(why) => {
             say::error(format!("cannot watch the files: {why}"));
@@ -74,17 +78,27 @@ fn place(graph: &mut Graph, data_dir: Option<&Path>) {
 
 /// Asks for a reload once changes of the files have come to rest. The folders are watched, since an editor puts a new file in
 /// the old one's place.
-fn watch(files: &[PathBuf], ask: mpsc::Sender<ReloadRequest>) -> Result<notify::RecommendedWatcher, notify::Error> {
+fn watch(
+    files: &[PathBuf],
+    ask: mpsc::Sender<ReloadRequest>,
+) -> Result<notify::RecommendedWatcher, notify::Error> {
     let (tell, told) = std::sync::mpsc::channel();
     let wanted = files.to_vec();
-    let mut watcher = notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| {
-        if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(|path| concerns(path, &wanted))) {
-            // The other end lives as long as this closure.
-            let _ = tell.send(());
-        }
-    })?;
+    let mut watcher =
+        notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| {
+            if event.is_ok_and(|event| {
+                !event.kind.is_access() && event.paths.iter().any(|path| concerns(path, &wanted))
+            }) {
+                // The other end lives as long as this closure.
+                let _ = tell.send(());
+            }
+        })?;
     for file in files {
-        let folder = if file.is_dir() { file.as_path() } else { parent(file) };
+        let folder = if file.is_dir() {
+            file.as_path()
+        } else {
+            parent(file)
+        };
         watcher.watch(folder, notify::RecursiveMode::NonRecursive)?;
     }
     std::thread::spawn(move || {
