@@ -1,11 +1,14 @@
 //! Where events come from: one file per kind of source.
 
 pub mod demo;
-mod file;
+pub mod file;
+pub mod stdin;
 
 use pipeline::Registry;
 
 /// Makes every source known under its `type`.
 pub fn register(registry: &mut Registry) {
     registry.source::<demo::Config>();
+    registry.source::<file::Config>();
+    registry.source::<stdin::Config>();
 }

@@ -122,7 +122,7 @@ impl Globs {
         all
     }
 
-    fn excludes(&self, path: &Path) -> bool {
+    pub(crate) fn excludes(&self, path: &Path) -> bool {
         self.exclude.iter().any(|pattern| {
             pattern.matches_path_with(path, MATCHING)
                 || !pattern.as_str().contains('/')
@@ -256,6 +256,7 @@ pub(crate) struct GlobError {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::os::unix::fs::symlink;
 

@@ -79,9 +79,15 @@ impl Name {
             },
             _ => (name, None),
         };
+        // A compressed file is never the one that is written to.
+        let plain = if compressed.is_some() {
+            Rank::Numbered(0)
+        } else {
+            Rank::Current
+        };
         let (base, rank) = numbered(stem)
             .or_else(|| dated(stem))
-            .unwrap_or((stem, Rank::Current));
+            .unwrap_or((stem, plain));
         Self {
             base: path.with_file_name(base),
             rank,
@@ -91,7 +97,7 @@ impl Name {
 
     /// Was this file put aside, so that nobody is meant to write to it any more?
     pub(crate) fn is_rotated(&self) -> bool {
-        !self.rank.is_current() || self.compressed.is_some()
+        !self.rank.is_current()
     }
 }
 
@@ -159,6 +165,7 @@ fn is_date(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn name(path: &str) -> (String, Rank, Option<&'static str>) {

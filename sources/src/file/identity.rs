@@ -217,6 +217,7 @@ impl fmt::Display for LaneKey {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

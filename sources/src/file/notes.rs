@@ -1,6 +1,6 @@
 //! What happened, for counters and for the log. A message says what, where and what to do, and is not said every second.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ const PAIRS: usize = 4096;
 /// Numbers that only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
+    /// Text read, decompressed [bytes].
+    pub(crate) bytes: u64,
     pub(crate) added: u64,
     pub(crate) resumed: u64,
     pub(crate) unwatched: u64,
@@ -20,8 +22,6 @@ pub(crate) struct Counts {
     pub(crate) truncated: u64,
     /// A stored print does not fit the file, or a gzip file is broken.
     pub(crate) checksum_errors: u64,
-    /// A file could not be read.
-    pub(crate) errors: u64,
 }
 
 /// One thing to tell.
@@ -40,6 +40,7 @@ pub(crate) struct Warning {
 pub(crate) struct Notes {
     pub(crate) counts: Counts,
     warnings: Vec<Warning>,
+    errors: BTreeMap<&'static str, u64>,
     said: HashMap<(&'static str, PathBuf), (Duration, u64)>,
 }
 
@@ -52,7 +53,7 @@ impl Notes {
         path: &Path,
         text: impl FnOnce() -> String,
     ) {
-        self.counts.errors += 1;
+        *self.errors.entry(kind).or_default() += 1;
         self.news(now, kind, path, text);
     }
 
@@ -88,6 +89,11 @@ impl Notes {
         });
     }
 
+    /// Errors since the last time, by kind.
+    pub(crate) fn take_errors(&mut self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut self.errors)
+    }
+
     pub(crate) fn take_warnings(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.warnings)
     }
@@ -95,6 +101,7 @@ impl Notes {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -116,7 +123,7 @@ mod tests {
             ["at 0", "at 600", "at 1200"]
         );
         assert_eq!(told[1].kept_back, 599);
-        assert_eq!(notes.counts.errors, 1300);
+        assert_eq!(notes.take_errors()["permission"], 1300);
     }
 
     #[test]
@@ -130,6 +137,9 @@ mod tests {
                 String::new,
             );
         }
-        assert_eq!((notes.said.len(), notes.counts.errors), (PAIRS, 10_000));
+        assert_eq!(
+            (notes.said.len(), notes.take_errors()["permission"]),
+            (PAIRS, 10_000)
+        );
     }
 }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use pipeline::{LineBatch, LineFacts};
+
 /// What is to be said about a line beside its text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Facts {
@@ -41,6 +43,44 @@ pub(crate) trait Page {
             self.filled(text.len());
         }
         from..from + text.len()
+    }
+}
+
+impl Page for LineBatch {
+    fn space(&mut self, at_least: usize) -> &mut [u8] {
+        LineBatch::space(self, at_least)
+    }
+
+    fn filled(&mut self, bytes: usize) {
+        LineBatch::filled(self, bytes);
+    }
+
+    fn text(&self) -> &[u8] {
+        LineBatch::text(self)
+    }
+
+    #[inline]
+    fn line(&mut self, range: Range<usize>, offset: u64) {
+        LineBatch::line(self, range, offset);
+    }
+
+    fn line_with(&mut self, range: Range<usize>, offset: u64, facts: Facts) {
+        LineBatch::line_with(self, range, offset, facts.into());
+    }
+}
+
+impl From<Facts> for LineFacts {
+    fn from(facts: Facts) -> Self {
+        let hex = |sha256: [u8; 32]| {
+            sha256.iter().fold(String::from("sha256:"), |hex, byte| {
+                hex + &format!("{byte:02x}")
+            })
+        };
+        LineFacts {
+            tags: facts.partial.then_some("partial").into_iter().collect(),
+            truncated: facts.cut.map(|cut| (cut.bytes, hex(cut.sha256))),
+            error: None,
+        }
     }
 }
 

@@ -42,7 +42,7 @@ impl Verdict {
 
 /// Does the text of a file agree with a position?
 enum Agreement {
-    Yes(Tail),
+    Yes(Box<Tail>),
     No,
     NotYet,
 }
@@ -100,7 +100,7 @@ impl Probe {
         };
         match self.reader.read_full(from, &mut buffer[..want]) {
             Ok(n) if n == want && position.anchor.is_of(&buffer[..n]) => {
-                Ok(Agreement::Yes(Tail::of(&buffer[..n])))
+                Ok(Agreement::Yes(Box::new(Tail::of(&buffer[..n]))))
             }
             Ok(_) => Ok(Agreement::No),
             // Its head is that of a known generation, and it stops before it says more.
@@ -190,7 +190,7 @@ impl Probe {
         free: impl Iterator<Item = &'a Position>,
         follows: impl Iterator<Item = &'a mut Follow>,
     ) -> io::Result<Verdict> {
-        let mut best: Option<(bool, &Position, Tail)> = None;
+        let mut best: Option<(bool, &Position, Box<Tail>)> = None;
         for position in free {
             let same_file = position.holds(found.id);
             // A few bytes prove nothing about another file in the place where logs begin.
@@ -212,7 +212,7 @@ impl Probe {
             }
         }
         if let Some((_, position, tail)) = best {
-            return Ok(Verdict::Resume(Box::new(position.clone()), Box::new(tail)));
+            return Ok(Verdict::Resume(Box::new(position.clone()), tail));
         }
         if found.name.is_rotated() {
             for follow in follows {

@@ -4,29 +4,47 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::discover::{self, Found};
-use super::files::Files;
+use super::files::{Aside, Files};
 use super::follow::{Fate, Follow};
 use super::identity::{FileId, LaneKey, Tail};
 use super::recognise::Verdict;
 
 impl Files {
-    /// Looks through the siblings of a log, from the youngest back to one that is known, and takes on all before it.
-    /// True if that must be done again, because one of them is still being written.
+    /// Looks through the siblings of a log: takes on those that are known, and of the others those that are younger than
+    /// the youngest known.
+    /// True if that must be done again, because one of them is empty or still being written.
     pub(super) fn chain(&mut self, base: &Path, now: Duration, wall: i64) -> bool {
         let mut siblings = discover::siblings(base);
         let mut missed = Vec::new();
         let (mut known, mut again) = (false, false);
         while let Some(file) = siblings.pop() {
-            if file.path == base || file.name.compressed.is_some_and(|format| format != "gz") {
+            if file.path == base
+                || self.settings.globs.excludes(&file.path)
+                || file.name.compressed.is_some_and(|format| format != "gz")
+            {
                 continue;
             }
             if self.is_unfinished(&file) {
                 again = true;
                 continue;
             }
-            if self.follows.iter().any(|follow| follow.file == file.id) || self.is_aside(&file) {
+            if let Some(follow) = self
+                .follows
+                .iter_mut()
+                .find(|follow| follow.file == file.id)
+            {
+                // Where only the log itself is included, its rotated names are seen here alone.
+                if follow.fate == Fate::Rotated {
+                    follow.path.clone_from(&file.path);
+                    follow.rank = file.name.rank.clone();
+                }
+                // What nothing was read of says nothing about what was read.
+                known |= follow.lane.is_some();
+                continue;
+            }
+            if self.is_aside(&file) {
                 known = true;
-                break;
+                continue;
             }
             let Some((probe, verdict)) = self.probe(&file, now) else {
                 again = true;
@@ -34,14 +52,14 @@ impl Files {
             };
             match verdict {
                 Verdict::NotYet => {
-                    again |= file.size > 0;
+                    again = true;
                     self.take(&file, probe, verdict, false, now, wall);
                 }
+                Verdict::New if known => self.put_aside(&file, Aside::Done),
                 Verdict::New => missed.push((file, probe, verdict)),
                 Verdict::Resume(..) | Verdict::Copy(_) => {
                     self.take(&file, probe, verdict, false, now, wall);
                     known = true;
-                    break;
                 }
             }
         }
@@ -52,7 +70,12 @@ impl Files {
                 .map(|(file, ..)| self.last_seen(file))
                 .max()
                 .unwrap_or(self.started);
-            missed.retain(|(file, ..)| file.mtime >= since);
+            let old: Vec<_> = missed
+                .extract_if(.., |(file, ..)| file.mtime < since)
+                .collect();
+            for (file, ..) in old {
+                self.put_aside(&file, Aside::Done);
+            }
         }
         while let Some((file, probe, verdict)) = missed.pop() {
             self.take(&file, probe, verdict, false, now, wall);

@@ -1,5 +1,7 @@
 //! Rotations, done by the test, one sentence each. Counts in and out are exact unless the sentence says otherwise.
 
+#![allow(clippy::unwrap_used)]
+
 use super::testing::{World, access, gz, lines_of};
 use std::fs;
 
@@ -59,7 +61,7 @@ fn late_lines_after_a_rotation_are_read_until_it_was_quiet_for_long_enough() {
     for n in 0..5 {
         world.append("a.log.1", access(100 + n, 1));
         world.wait(50);
-        assert_eq!(world.texts(), lines_of(&access(100 + n as usize, 1)));
+        assert_eq!(world.texts(), lines_of(&access(100 + n, 1)));
     }
     assert_eq!(world.files.open(), 2);
     world.wait(61);

@@ -1,9 +1,12 @@
 //! A source without an engine: a folder, a clock that only the test moves, and all lines that came out.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::{Compression, write::GzEncoder};
@@ -187,7 +190,7 @@ impl World {
     }
 }
 
-fn settings(include: &[String], change: &dyn Fn(&mut Settings)) -> Settings {
+fn settings(include: &[String], change: &dyn Fn(&mut Settings)) -> Arc<Settings> {
     let mut settings = Settings {
         globs: Globs::new(include, &[]).unwrap(),
         family: None,
@@ -199,7 +202,7 @@ fn settings(include: &[String], change: &dyn Fn(&mut Settings)) -> Settings {
         max_open: 512,
     };
     change(&mut settings);
-    settings
+    Arc::new(settings)
 }
 
 pub(crate) fn gz(text: &[u8]) -> Vec<u8> {

@@ -1,0 +1,115 @@
+//! What is let go: open files beyond the limit, and positions of what is long gone.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::time::Duration;
+
+use super::discover;
+use super::files::{Files, RETRY};
+use super::follow::Fate;
+use super::identity::{FileId, LaneKey};
+use super::position::Position;
+use super::reader::{self, Reader};
+
+/// A position is kept so long after its last file is gone [ns].
+const KEEP: i64 = 24 * 3600 * 1_000_000_000;
+/// Of a family that still lives so many positions are kept whatever their age: they hold the counters of generations.
+const KEEP_PER_FAMILY: usize = 64;
+
+impl Files {
+    /// Opens a file that was closed to keep within the limit.
+    pub(super) fn ensure_open(&mut self, at: usize, now: Duration) -> bool {
+        let follow = &mut self.follows[at];
+        if follow.reader.is_some() || matches!(follow.fate, Fate::Lost) {
+            return true;
+        }
+        let opened = reader::open(&follow.path).and_then(|(file, meta)| {
+            if FileId::of(&meta) == follow.file {
+                Reader::new(file).map(Some)
+            } else {
+                Ok(None)
+            }
+        });
+        match opened {
+            Ok(Some(reader)) => {
+                follow.reader = Some(reader);
+                self.close_some(at);
+                true
+            }
+            Ok(None) => {
+                follow.pending = follow.finishing;
+                follow.fate = if follow.finishing {
+                    Fate::Lost
+                } else {
+                    follow.fate
+                };
+                follow.finishing
+            }
+            Err(error) if follow.finishing && error.kind() == io::ErrorKind::NotFound => {
+                follow.fate = Fate::Lost;
+                if follow.size > follow.lines.scanned() {
+                    let (path, most) = (follow.path.clone(), self.settings.max_open);
+                    self.notes.error(now, "gone_while_closed", &path, || {
+                        format!("{} was deleted while it was closed to stay within {most} open files, its end unread; raise `max_open_files`", path.display())
+                    });
+                }
+                true
+            }
+            Err(error) => {
+                follow.retry = now + RETRY;
+                discover::cannot_read(now, &mut self.notes, &follow.path, &error);
+                false
+            }
+        }
+    }
+
+    pub(super) fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Keeps within the limit of open files: the one that was quiet longest is closed, never the one at `keep`.
+    pub(super) fn close_some(&mut self, keep: usize) {
+        let mut over = self.open().saturating_sub(self.settings.max_open.max(1));
+        while over > 0 {
+            let quietest = (0..self.follows.len())
+                .filter(|at| {
+                    *at != keep
+                        && self.follows[*at].reader.is_some()
+                        && self.follows[*at].fate != Fate::Deleted
+                })
+                .min_by_key(|at| (self.follows[*at].pending, self.follows[*at].grown));
+            let Some(quietest) = quietest else { return };
+            self.follows[quietest].reader = None;
+            over -= 1;
+        }
+    }
+
+    pub(super) fn prune(&mut self, live: &HashSet<FileId>, wall: i64) {
+        let here: HashSet<&str> = self
+            .follows
+            .iter()
+            .map(|follow| follow.family.as_str())
+            .collect();
+        let mut gone: Vec<&Position> = self
+            .stored
+            .values()
+            .filter(|position| {
+                wall.saturating_sub(position.seen) > KEEP
+                    && !position.files.iter().any(|seen| live.contains(&seen.id))
+            })
+            .collect();
+        gone.sort_by_key(|position| (position.family.clone(), std::cmp::Reverse(position.seen)));
+        let mut kept: HashMap<&str, usize> = HashMap::new();
+        gone.retain(|position| {
+            let kept = kept.entry(&position.family).or_default();
+            *kept += 1;
+            !here.contains(position.family.as_str()) || *kept > KEEP_PER_FAMILY
+        });
+        let gone: Vec<LaneKey> = gone.iter().map(|position| position.lane()).collect();
+        for lane in &gone {
+            self.stored.remove(lane);
+        }
+        self.forgotten.extend(gone);
+    }
+}
