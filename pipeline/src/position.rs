@@ -127,12 +127,15 @@ impl Tracker {
         self.state.lock().dirty = true;
     }
 
-    /// Waits until nothing is owed any more.
-    pub(crate) async fn settled(&self) {
+    /// Waits until nothing is owed any more (true), or until an answer was "failed" (false).
+    pub(crate) async fn settled(&self) -> bool {
         loop {
             let changed = self.changed.notified();
+            if self.has_failed() {
+                return false;
+            }
             if self.open() == 0 {
-                return;
+                return true;
             }
             changed.await;
         }

@@ -42,3 +42,9 @@ impl OptionError {
         }
     }
 }
+
+impl From<OptionError> for crate::component::BuildErrors {
+    fn from(error: OptionError) -> Self {
+        crate::component::BuildError::key(error.key, error.message).into()
+    }
+}

@@ -95,6 +95,11 @@ impl Answer {
         self
     }
 
+    /// Its body.
+    pub fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+
     /// In chunks of a few bytes instead of with a length.
     #[must_use]
     pub fn chunked(self) -> Self {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Options;
 use super::node::Node;
 use super::plan::{UnitKind, UnitPlan, plan};
-use super::unit::{Unit, Waiting};
+use super::unit::Unit;
 use crate::config::{Graph, OutputRef};
 use crate::dlq::DeadLetters;
 use crate::redact::{RedactMode, Redactor};
@@ -69,11 +69,7 @@ impl Topology {
         Ok(topology)
     }
 
-    fn unit(
-        &self,
-        plan: UnitPlan,
-        before: Option<(crate::lane::LaneSender, Waiting)>,
-    ) -> Result<Unit, String> {
+    fn unit(&self, plan: UnitPlan, inlet: Option<crate::lane::LaneSender>) -> Result<Unit, String> {
         let dead_letters: Arc<dyn super::DeadLetterBox> =
             Arc::clone(&self.shared.dead_letters) as _;
         let nodes = plan
@@ -82,7 +78,7 @@ impl Topology {
             .map(|id| Node::new(&self.graph, id, &self.options, &dead_letters).map(Arc::new))
             .collect::<Option<Vec<_>>>()
             .ok_or("a component is missing in its own graph")?;
-        Ok(Unit::new(plan, nodes, before))
+        Ok(Unit::new(plan, nodes, inlet))
     }
 
     /// Leads every output to the lanes of those that take it.
@@ -167,16 +163,18 @@ impl Topology {
             std::mem::take(&mut self.units).into_iter().partition(keeps);
         self.graph = Arc::clone(&graph);
         self.shared.redactor = redactor;
-        let mut left = self.end_units(&mut kept, &mut going, &plans).await;
         for plan in plans {
             if let Some(n) = kept.iter().position(|unit| unit.plan == plan) {
                 self.units.push(kept.swap_remove(n));
                 continue;
             }
-            let before = plan.nodes.first().and_then(|id| left.remove(id));
-            let unit = self.unit(plan, before)?;
+            let before = going.iter().find(|unit| unit.has_successor(&plan));
+            let unit = self.unit(plan, before.and_then(|unit| unit.inlet.clone()))?;
             self.units.push(unit);
         }
+        // What goes on feeds the new lanes from here on, in one step: no event falls between the old and the new.
+        self.wire();
+        self.end_units(&mut going).await;
         self.wire();
         self.start_new()?;
         let graph = Arc::clone(&self.graph);
@@ -187,52 +185,32 @@ impl Topology {
         Ok(changes)
     }
 
-    /// Ends the tasks of `going` in the order of the graph. Gives the lanes of those that have a successor.
-    async fn end_units(
-        &self,
-        kept: &mut [Unit],
-        going: &mut [Unit],
-        plans: &[UnitPlan],
-    ) -> HashMap<String, (crate::lane::LaneSender, Waiting)> {
-        let succeeds = |unit: &Unit| {
-            unit.plan.kind != UnitKind::Source
-                && plans.iter().any(|plan| {
-                    plan.kind != UnitKind::Source && plan.nodes.first() == unit.plan.nodes.first()
-                })
+    /// Ends the tasks of `going` in the order of the graph, and gives what waits in front of them to their successors.
+    async fn end_units(&mut self, going: &mut [Unit]) {
+        let successor = |units: &mut Vec<Unit>, unit: &Unit| {
+            units
+                .iter()
+                .position(|new| !new.is_running() && unit.has_successor(&new.plan))
         };
-        for unit in going
-            .iter()
-            .filter(|unit| unit.plan.kind == UnitKind::Source)
-        {
-            unit.tell_to_end();
-        }
-        let mut left = HashMap::new();
-        for n in 0..going.len() {
-            let has_successor = succeeds(&going[n]);
-            if has_successor {
-                going[n].tell_to_end();
-            } else if let Some(inlet) = going[n].inlet.take() {
-                // Nobody feeds it any more; it ends when it has worked off what is there.
-                for unit in kept.iter().chain(going.iter()) {
-                    unit.nodes
-                        .iter()
-                        .flat_map(|node| node.ports.all())
-                        .for_each(|port| port.forget(&inlet));
-                }
+        for unit in going.iter_mut() {
+            let succeeded = successor(&mut self.units, unit).is_some();
+            if unit.plan.kind == UnitKind::Source || succeeded {
+                unit.tell_to_end();
             }
-            let ended = tokio::time::timeout(RELOAD_PATIENCE, going[n].source_ended()).await;
+        }
+        for unit in going.iter_mut() {
+            // Without a successor it ends when it has worked off what is there: nobody feeds it any more.
+            unit.inlet = None;
+            let ended = tokio::time::timeout(RELOAD_PATIENCE, unit.source_ended()).await;
             if ended.is_err() {
-                going[n].abort();
+                unit.abort();
             }
-            let waiting = going[n].ended().await;
-            going[n].settle(RELOAD_PATIENCE).await;
-            if let (true, Some(inlet)) = (has_successor, going[n].inlet.take())
-                && waiting.is_whole()
-            {
-                left.insert(going[n].plan.nodes[0].clone(), (inlet, waiting));
+            let waiting = unit.ended().await;
+            unit.settle(RELOAD_PATIENCE).await;
+            if let Some(n) = successor(&mut self.units, unit) {
+                self.units[n].take_over(waiting);
             }
         }
-        left
     }
 
     /// Ends the program's work: sources stop, everything drains, positions are stored. After `grace` what is left stays

@@ -115,8 +115,11 @@ impl SourceTask {
         let ran = std::panic::AssertUnwindSafe(source.run(out));
         let ended = futures::FutureExt::catch_unwind(ran).await;
         match ended {
-            Ok(Ok(())) if tracker.has_failed() => Ok(false),
-            Ok(Ok(())) => Ok(true),
+            // A failure may still come; what was read to its end has to be read again then.
+            Ok(Ok(())) => tokio::select! {
+                well = tracker.settled() => Ok(well),
+                () = self.stop.cancelled() => Ok(true),
+            },
             Ok(Err(why)) => Err(why.0),
             Err(panic) => {
                 let why = super::node::panic_text(&*panic);

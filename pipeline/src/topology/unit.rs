@@ -41,13 +41,6 @@ pub(crate) struct Waiting {
     left_over: Vec<Batch>,
 }
 
-impl Waiting {
-    /// Whether the lane is there.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.lane.is_some()
-    }
-}
-
 enum Running {
     Source {
         ended: oneshot::Receiver<()>,
@@ -59,38 +52,49 @@ enum Running {
 }
 
 impl Unit {
-    /// A task that does not run yet. `lane` is the lane of the task in whose place it comes, if there was one.
-    pub(crate) fn new(
-        plan: UnitPlan,
-        nodes: Vec<Arc<Node>>,
-        lane_before: Option<(LaneSender, Waiting)>,
-    ) -> Unit {
-        let size = nodes.first().map_or(crate::lane::LANE_BYTES, |node| {
-            node.engine().buffer.max_size.as_usize()
-        });
-        let (inlet, waiting) = match (plan.kind, lane_before) {
-            (UnitKind::Source, _) => (None, None),
-            (_, Some((inlet, waiting))) => (Some(inlet), Some(waiting)),
+    /// A task that does not run yet. `inlet` is the lane of the task in whose place it comes, if there is one; what
+    /// waits there comes by [`take_over`](Self::take_over).
+    pub(crate) fn new(plan: UnitPlan, nodes: Vec<Arc<Node>>, inlet: Option<LaneSender>) -> Unit {
+        let mut waiting = Waiting::default();
+        let inlet = match (plan.kind, inlet) {
+            (UnitKind::Source, _) => None,
+            (_, Some(inlet)) => Some(inlet),
             (_, None) => {
+                let size = nodes.first().map_or(crate::lane::LANE_BYTES, |node| {
+                    node.engine().buffer.max_size.as_usize()
+                });
                 let (to, from) = lane(size);
-                (
-                    Some(to),
-                    Some(Waiting {
-                        lane: Some(from),
-                        left_over: Vec::new(),
-                    }),
-                )
+                waiting.lane = Some(from);
+                Some(to)
             }
         };
         Unit {
             plan,
             nodes,
             inlet,
-            waiting,
+            waiting: Some(waiting),
             running: None,
             hand_over: CancellationToken::new(),
             abort: CancellationToken::new(),
         }
+    }
+
+    /// Whether a task of that plan comes in the place of this one.
+    pub(crate) fn has_successor(&self, plan: &UnitPlan) -> bool {
+        let behind_a_lane = |kind| kind != UnitKind::Source;
+        behind_a_lane(self.plan.kind)
+            && behind_a_lane(plan.kind)
+            && self.plan.nodes.first() == plan.nodes.first()
+    }
+
+    /// Takes what its forerunner left. If that broke off and left no lane, a new one is made, to be wired anew.
+    pub(crate) fn take_over(&mut self, mut left: Waiting) {
+        if left.lane.is_none() {
+            let (to, from) = lane(crate::lane::LANE_BYTES);
+            self.inlet = Some(to);
+            left.lane = Some(from);
+        }
+        self.waiting = Some(left);
     }
 
     /// Begins.
@@ -220,10 +224,7 @@ impl Unit {
             return true;
         };
         let tracker = Arc::clone(&tracker.lock());
-        let settled = tokio::time::timeout(patience, tracker.settled())
-            .await
-            .is_ok()
-            && !tracker.has_failed();
+        let settled = tokio::time::timeout(patience, tracker.settled()).await == Ok(true);
         keeper_end.cancel();
         if let Err(why) = keeper.await {
             tracing::error!(%why, "the task that stores positions died");
