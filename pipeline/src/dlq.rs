@@ -72,6 +72,10 @@ impl DeadLetters {
         type_name: &str,
         deaths: impl Iterator<Item = Death<'a>>,
     ) -> io::Result<()> {
+        if component.is_empty() || component.starts_with('.') || component.contains(['/', '\0']) {
+            let why = format!("{component:?} cannot be the name of a folder");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         let dead_at = self.clock.now().to_string();
         let mut json = JsonWriter::new(None, None);
         let mut lines = Vec::new();

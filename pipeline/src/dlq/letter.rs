@@ -19,11 +19,14 @@ pub struct Why<T = String> {
     pub text: T,
 }
 
+/// More of what the other side said is not kept [bytes].
+const LONGEST_WHY: usize = 4096;
+
 impl<'a> From<&'a Reason> for Why<&'a str> {
     fn from(reason: &'a Reason) -> Why<&'a str> {
         Why {
             kind: reason.kind.name(),
-            text: &reason.text,
+            text: &reason.text[..reason.text.floor_char_boundary(LONGEST_WHY)],
         }
     }
 }

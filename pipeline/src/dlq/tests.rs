@@ -305,7 +305,9 @@ fn many_threads_and_an_editor_lose_nothing() {
             for _ in 0..20 {
                 // Even ones are removed, the others rewritten.
                 let decide = |_: usize, line: &Line| match line {
-                    Line::Letter(letter) if EventId::parse(letter.id()).unwrap().0[1].is_multiple_of(2) => {
+                    Line::Letter(letter)
+                        if EventId::parse(letter.id()).unwrap().0[1].is_multiple_of(2) =>
+                    {
                         Decision::Remove
                     }
                     Line::Letter(letter) => Decision::Change(letter.clone()),

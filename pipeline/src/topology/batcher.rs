@@ -5,13 +5,15 @@
 //! waits in the lane, whose bound is felt by the source.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
 use crate::ack::Verdict;
 use crate::batch::Batch;
-use crate::lane::LaneReceiver;
+use crate::event::Event;
+use crate::lane::{Gauge, LaneReceiver};
 use crate::telemetry::ComponentMetrics;
 
 /// When a write is full.
@@ -154,53 +156,65 @@ impl Batcher {
     #[cold]
     fn split(&mut self, batch: Batch) {
         let Batch {
-            events,
+            mut events,
             mark,
             ack,
             bytes,
             home,
             input,
         } = batch;
-        let len = events.len();
-        // What the source said is shared out by the size of the events, so that the parts add up to it.
-        let sizes: Option<Vec<usize>> = (bytes > self.limits.max_bytes)
-            .then(|| events.iter().map(crate::Event::size).collect());
-        let all = sizes
-            .as_ref()
-            .map_or(len, |sizes| sizes.iter().sum())
-            .max(1) as u128;
-        let share = |n: usize| {
-            (bytes as u128 * sizes.as_ref().map_or(1, |sizes| sizes[n]) as u128 / all) as usize
-        };
-        let mut parts: Vec<Batch> = Vec::new();
-        for (n, event) in events.into_iter().enumerate() {
-            let share = share(n);
-            match parts.last_mut() {
-                Some(part)
-                    if part.events.len() < self.limits.max_events
-                        && (sizes.is_none() || part.bytes + share <= self.limits.max_bytes) =>
-                {
-                    part.events.push(event);
-                    part.bytes += share;
-                }
-                _ => {
-                    let mut events = Vec::with_capacity(self.limits.max_events.min(len - n));
-                    events.push(event);
-                    parts.push(Batch {
-                        events,
-                        mark: mark.clone(),
-                        ack: ack.clone(),
-                        bytes: share,
-                        home: home.clone(),
-                        input,
-                    });
-                }
-            }
+        for (at, bytes) in self.cuts(&events, bytes).into_iter().rev() {
+            // The first part keeps the memory; only the list of the others is moved, not what it refers to.
+            let events = if at == 0 {
+                std::mem::take(&mut events)
+            } else {
+                events.split_off(at)
+            };
+            let (mark, ack, home) = (mark.clone(), ack.clone(), home.clone());
+            self.held.push_front(Batch {
+                events,
+                mark,
+                ack,
+                bytes,
+                home,
+                input,
+            });
         }
         ack.delivered();
-        for part in parts.into_iter().rev() {
-            self.held.push_front(part);
+    }
+
+    /// Where each part begins, from 0, and its bytes.
+    fn cuts(&self, events: &[Event], bytes: usize) -> Vec<(usize, usize)> {
+        let Limits {
+            max_events,
+            max_bytes,
+            ..
+        } = self.limits;
+        if bytes <= max_bytes {
+            let starts = (0..events.len()).step_by(max_events);
+            return starts
+                .map(|at| (at, bytes / events.len() * max_events.min(events.len() - at)))
+                .collect();
         }
+        // What the source said is shared out by the size of the events.
+        let sizes: Vec<usize> = events.iter().map(Event::size).collect();
+        let all = sizes.iter().sum::<usize>().max(1) as u128;
+        let mut cuts: Vec<(usize, usize)> = Vec::new();
+        for (n, size) in sizes.into_iter().enumerate() {
+            let share = (bytes as u128 * size as u128 / all) as usize;
+            match cuts.last_mut() {
+                Some((at, bytes)) if n - *at < max_events && *bytes + share <= max_bytes => {
+                    *bytes += share
+                }
+                _ => cuts.push((n, share)),
+            }
+        }
+        cuts
+    }
+
+    /// What waits in the lane.
+    pub(crate) fn gauge(&self) -> &Arc<Gauge> {
+        self.lane.gauge()
     }
 }
 

@@ -65,6 +65,11 @@ impl SinkHealth {
         &self.0.id
     }
 
+    /// The time, as this sink is told it.
+    pub(crate) fn now(&self) -> Time {
+        self.0.clock.now()
+    }
+
     /// How it is doing.
     pub fn state(&self) -> HealthState {
         match &self.0.state.lock().failing {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::ack::{Ack, Verdict};
 use crate::batch::Batch;
+use crate::clock::Time;
 use crate::component::Reason;
 use crate::event::Event;
 use crate::events::Events;
@@ -86,6 +87,8 @@ struct Part {
     /// Events without an end.
     open: usize,
     ack: Option<Ack>,
+    /// When its source handed it over.
+    seen_to: Time,
 }
 
 impl Job {
@@ -102,6 +105,7 @@ impl Job {
                 open: places.len(),
                 places,
                 ack: Some(ack),
+                seen_to: batch.mark.seen_to,
             });
         }
         let all = Set {
@@ -282,6 +286,13 @@ impl Job {
             }
             open_before |= part.open > 0;
         }
+    }
+
+    /// For each batch with events, when its source handed it over, and how many they are.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = (Time, u64)> {
+        self.parts
+            .iter()
+            .map(|part| (part.seen_to, part.places.len() as u64))
     }
 
     /// Whether every event has an end.

@@ -4,8 +4,10 @@
 //! in the order they came, and none overtakes one that is tried again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::batcher::Batcher;
@@ -18,7 +20,7 @@ use crate::batch::Batch;
 use crate::config::EngineOptions;
 use crate::dlq::DeadLetters;
 use crate::lane::LaneReceiver;
-use crate::telemetry::{Kind, Telemetry};
+use crate::telemetry::{ComponentMetrics, Kind, Telemetry};
 
 /// Everything a sink needs to run.
 pub struct SinkTask {
@@ -81,17 +83,17 @@ pub fn workers(options: &EngineOptions) -> usize {
 }
 
 /// While a sink fails and has nothing to write, it is checked this often.
-const CHECKS: std::time::Duration = std::time::Duration::from_secs(15);
+const CHECKS: Duration = Duration::from_secs(15);
+/// What waits in front of it is told this often.
+const GAUGES: Duration = Duration::from_secs(1);
 
 impl SinkTask {
     /// Runs until the lane has ended, or as told by `hand_over` and `abort`. Every event taken is answered for, or is in
     /// what this returns.
     pub async fn run(self) -> SinkEnd {
-        let batcher = Arc::new(tokio::sync::Mutex::new(Batcher::new(
-            self.lane,
-            self.limits,
-            self.left,
-        )));
+        let batcher = Batcher::new(self.lane, self.limits, self.left);
+        let gauge = Arc::clone(batcher.gauge());
+        let batcher = Arc::new(tokio::sync::Mutex::new(batcher));
         let shared = Arc::new(Shared {
             id: self.id,
             type_name: self.type_name,
@@ -104,30 +106,41 @@ impl SinkTask {
             logs: Logs::default(),
         });
         let mut workers = JoinSet::new();
-        let start = |n: usize, workers: &mut JoinSet<Vec<Batch>>| {
+        let start = |check: bool, workers: &mut JoinSet<Vec<Batch>>| {
             let metrics = self
                 .telemetry
                 .component(&shared.id, Kind::Sink, shared.type_name);
             let health = self.health.worker(Arc::clone(&metrics));
-            let writer = Writer::new(Arc::clone(&shared), metrics, health);
-            workers.spawn(worker(
-                writer,
+            let writer = Writer::new(Arc::clone(&shared), Arc::clone(&metrics), health);
+            let (batcher, shared, health) = (
                 Arc::clone(&batcher),
                 Arc::clone(&shared),
-                self.healthcheck && n == 0,
-            ));
+                self.health.clone(),
+            );
+            workers.spawn(worker(writer, batcher, shared, health, check));
+            metrics
         };
-        for n in 0..self.workers.max(1) {
-            start(n, &mut workers);
+        let metrics = start(self.healthcheck, &mut workers);
+        for _ in 1..self.workers {
+            start(false, &mut workers);
         }
         let mut end = SinkEnd::default();
-        while let Some(ended) = workers.join_next().await {
-            match ended {
-                Ok(left) => end.left.extend(left),
-                // What it held was dropped and so has failed: its source reads it again.
-                Err(why) => {
-                    tracing::error!(component_id = shared.id, %why, "a worker of the sink broke off; another takes its place");
-                    start(usize::MAX, &mut workers);
+        let mut tick = tokio::time::interval(GAUGES);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                ended = workers.join_next() => match ended {
+                    None => break,
+                    Some(Ok(left)) => end.left.extend(left),
+                    // What it held was dropped and so has failed: its source reads it again.
+                    Some(Err(why)) => {
+                        tracing::error!(component_id = shared.id, %why, "a worker of the sink broke off; another takes its place");
+                        start(false, &mut workers);
+                    }
+                },
+                _ = tick.tick() => {
+                    metrics.buffer_events.set(gauge.events() as f64);
+                    metrics.buffer_bytes.set(gauge.bytes() as f64);
                 }
             }
         }
@@ -144,11 +157,55 @@ impl SinkTask {
     }
 }
 
+/// Which share of the time a worker is at work.
+#[derive(Default)]
+struct WorkClock {
+    since: Option<Instant>,
+    worked: Duration,
+    rested: Duration,
+}
+
+/// The share is told for stretches of at least this length.
+const STRETCH: Duration = Duration::from_secs(2);
+
+impl WorkClock {
+    /// It rested until now.
+    fn works(&mut self, metrics: &ComponentMetrics) {
+        let rested = self.lap();
+        self.rested += rested;
+        self.tell(metrics);
+    }
+
+    /// It worked until now.
+    fn rests(&mut self, metrics: &ComponentMetrics) {
+        let worked = self.lap();
+        self.worked += worked;
+        self.tell(metrics);
+    }
+
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        let before = self.since.replace(now);
+        before.map_or(Duration::ZERO, |before| now - before)
+    }
+
+    fn tell(&mut self, metrics: &ComponentMetrics) {
+        let all = self.worked + self.rested;
+        if all >= STRETCH {
+            metrics
+                .utilization
+                .set(self.worked.as_secs_f64() / all.as_secs_f64());
+            (self.worked, self.rested) = (Duration::ZERO, Duration::ZERO);
+        }
+    }
+}
+
 /// Writes until the lane has ended or it is told to stop; returns what has no end yet.
 async fn worker(
     mut writer: Writer,
     batcher: Arc<tokio::sync::Mutex<Batcher>>,
     shared: Arc<Shared>,
+    health: SinkHealth,
     check: bool,
 ) -> Vec<Batch> {
     if check {
@@ -156,6 +213,7 @@ async fn worker(
     }
     let mut left = Vec::new();
     let metrics = writer.metrics();
+    let mut clock = WorkClock::default();
     loop {
         let next = async { batcher.lock().await.next(&metrics).await };
         let failing = writer.is_failing();
@@ -164,18 +222,27 @@ async fn worker(
             () = shared.abort.cancelled() => break,
             () = shared.hand_over.cancelled() => break,
             batches = next => batches,
-            () = tokio::time::sleep(CHECKS), if failing => {
-                writer.check().await;
+            () = tokio::time::sleep(CHECKS) => {
+                clock.works(&metrics);
+                if failing {
+                    writer.check().await;
+                }
                 continue;
             }
         };
         let Some(batches) = batches else { break };
+        clock.works(&metrics);
         let mut job = Job::new(batches);
         if !writer.work(&mut job).await {
             left = job.give_up();
             break;
         }
+        let now = health.now();
+        for (seen_to, events) in job.seen() {
+            metrics.latency.observe_many(now.since(seen_to), events);
+        }
         job.recycle();
+        clock.rests(&metrics);
     }
     writer.close().await;
     left

@@ -286,7 +286,7 @@ impl Writer {
 
     /// Asks the sink whether the other side is there.
     pub(crate) async fn check(&mut self) {
-        let abort = self.shared.abort.clone();
+        let (abort, hand_over) = (self.shared.abort.clone(), self.shared.hand_over.clone());
         let answer = match self.sink() {
             Err(reason) => Err(reason),
             Ok(sink) => {
@@ -295,11 +295,12 @@ impl Writer {
                 let answer = tokio::select! {
                     answer = check => answer,
                     () = abort.cancelled() => return,
+                    () = hand_over.cancelled() => return,
                 };
                 match answer {
                     Ok(Ok(answer)) => answer,
                     Ok(Err(panic)) => {
-                        self.sink = None;
+                        self.bury_sink();
                         Err(Reason::new(ReasonKind::Panic, panic_text(&*panic)))
                     }
                     Err(_) => Err(Reason::new(
@@ -426,7 +427,7 @@ impl Writer {
     }
 
     fn panicked(&mut self, why: &str, events: usize) {
-        self.sink = None;
+        self.bury_sink();
         self.metrics.panics.add(1);
         self.metrics.error("panic", Stage::Sending, 1);
         if let Some(held_back) = self.shared.logs.panicked.pass() {
@@ -438,6 +439,12 @@ impl Writer {
                 "the sink panicked; it is built anew and the same events are written again: {why}"
             );
         }
+    }
+
+    /// Throws a sink away that panicked; it may panic once more over that.
+    fn bury_sink(&mut self) {
+        let sink = self.sink.take();
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(sink)));
     }
 
     fn odd(&self, what: &str) {
