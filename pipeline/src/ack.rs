@@ -19,6 +19,14 @@ pub enum Verdict {
 pub trait Creditor: Send + Sync {
     /// The answer for `ticket` is complete. Called once for each ticket, from any thread; it must not block.
     fn answered(&self, ticket: u64, verdict: Verdict);
+
+    /// Somebody has said "failed" for a ticket, while other answers to it may still be owed.
+    fn failing(&self) {}
+
+    /// Whether a "failed" was heard: whatever is owed to this creditor has to be done again.
+    fn is_spoilt(&self) -> bool {
+        false
+    }
 }
 
 /// One answer owed.
@@ -71,6 +79,13 @@ impl Ack {
     /// It has not. Dropping the answer says the same.
     pub fn failed(self) {}
 
+    /// Whether what this answer stands for will be done again, whatever is answered.
+    pub fn is_spoilt(&self) -> bool {
+        self.debt
+            .as_ref()
+            .is_some_and(|debt| debt.creditor.is_spoilt())
+    }
+
     /// The word itself.
     pub fn answer(self, verdict: Verdict) {
         match verdict {
@@ -92,6 +107,7 @@ impl Drop for Ack {
     fn drop(&mut self) {
         if let Some(debt) = &self.debt {
             debt.failed.store(true, Ordering::Release);
+            debt.creditor.failing();
         }
     }
 }

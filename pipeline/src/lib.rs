@@ -17,6 +17,7 @@ mod position;
 pub mod printable;
 pub mod redact;
 mod source_out;
+pub mod state;
 pub mod telemetry;
 pub mod topology;
 pub mod units;

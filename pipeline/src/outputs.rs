@@ -48,6 +48,16 @@ impl Outputs {
         self.want_errors = want_errors;
     }
 
+    /// Throws away what a call left that did not end well; the counts go with it.
+    pub(crate) fn clear(&mut self) {
+        *self = Outputs {
+            now: self.now,
+            tag: std::mem::take(&mut self.tag),
+            want_errors: self.want_errors,
+            ..Outputs::default()
+        };
+    }
+
     /// The time now, from the engine's clock.
     pub fn now(&self) -> Time {
         self.now

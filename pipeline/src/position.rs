@@ -143,6 +143,15 @@ impl Tracker {
 }
 
 impl Creditor for Tracker {
+    fn failing(&self) {
+        self.state.lock().failed = true;
+        self.changed.notify_waiters();
+    }
+
+    fn is_spoilt(&self) -> bool {
+        self.has_failed()
+    }
+
     fn answered(&self, ticket: u64, verdict: Verdict) {
         let mut guard = self.state.lock();
         let state = &mut *guard;

@@ -34,6 +34,11 @@ pub trait Stateful: Send {
     fn advance(&mut self, watermark: Time, out: &mut Outputs);
     /// Writes down everything it must know after a restart, held events included.
     fn save(&self, to: &mut Vec<u8>);
+    /// What a saved state depends on in the configuration, like the fields of a key. A state saved under another meaning
+    /// is not loaded.
+    fn meaning(&self) -> String {
+        String::new()
+    }
     /// Reads that again.
     fn load(&mut self, from: &[u8]) -> Result<(), StateError>;
 }

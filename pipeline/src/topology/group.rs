@@ -69,6 +69,10 @@ fn answer(parent: Option<(Ack, Verdict)>) {
 }
 
 impl Creditor for Group {
+    fn is_spoilt(&self) -> bool {
+        self.0.lock().parent.as_ref().is_some_and(Ack::is_spoilt)
+    }
+
     fn answered(&self, ticket: u64, verdict: Verdict) {
         let mut inner = self.0.lock();
         inner.open -= 1;

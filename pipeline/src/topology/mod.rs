@@ -16,6 +16,7 @@ mod rewrite;
 mod running;
 pub(crate) mod sink_task;
 pub(crate) mod source_task;
+mod state_task;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transform_task;

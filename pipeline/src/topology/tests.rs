@@ -121,6 +121,47 @@ impl Transform for Fragile {
     }
 }
 
+/// Lets each number through once, and remembers which.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Seen {}
+
+impl StatefulConfig for Seen {
+    const TYPE: &'static str = "seen";
+    const EXAMPLE: &'static str = "";
+
+    fn build(&self, _: &Context) -> Result<Box<dyn Stateful>, BuildErrors> {
+        Ok(Box::new(Remembers(std::collections::BTreeSet::new())))
+    }
+}
+
+struct Remembers(std::collections::BTreeSet<i64>);
+
+impl Stateful for Remembers {
+    fn apply(&mut self, event: Event, out: &mut Outputs) {
+        let number = event
+            .get(Field::new(NUMBER))
+            .and_then(ValueRef::as_int)
+            .unwrap();
+        if self.0.insert(number) {
+            out.emit(event);
+        } else {
+            out.filtered(1);
+        }
+    }
+
+    fn advance(&mut self, _: Time, _: &mut Outputs) {}
+
+    fn save(&self, to: &mut Vec<u8>) {
+        serde_json::to_writer(to, &self.0).unwrap();
+    }
+
+    fn load(&mut self, from: &[u8]) -> Result<(), StateError> {
+        self.0 = serde_json::from_slice(from).map_err(|why| StateError(why.to_string()))?;
+        Ok(())
+    }
+}
+
 /// Remembers what it is given.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -161,6 +202,7 @@ fn graph(folder: &Path, toml: &str) -> Graph {
     let mut registry = Registry::new();
     registry.source::<Numbers>();
     registry.transform::<Fragile>();
+    registry.stateful::<Seen>();
     registry.sink::<Memory>();
     let text = format!("data_dir = {:?}\n{toml}", folder.display().to_string());
     let env = FakeEnv::new().with_file("t.toml", &text);
@@ -293,6 +335,62 @@ async fn a_sink_that_panics_writes_the_same_again() {
     assert!(all);
     assert_eq!(written("sink"), (1..=100).collect::<Vec<_>>());
     assert!(metric(&options, "pvetrail_component_panics_total", "out") == 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_transform_remembers_and_the_position_are_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let road = ROAD.replace("inputs = ['mid']", "inputs = ['seen']");
+    let road = format!("{road}[transforms.seen]\ntype = 'seen'\ninputs = ['mid']\n");
+    let (all, _) = run(folder.path(), &road.replace("TEST", "seen")).await;
+    assert!(all);
+    assert_eq!(written("seen"), (1..=100).collect::<Vec<_>>());
+    // The positions are gone, the state is not: everything is read again, and nothing gets through twice.
+    std::fs::remove_dir_all(folder.path().join("positions")).unwrap();
+    let (all, options) = run(folder.path(), &road.replace("TEST", "seen")).await;
+    assert!(all);
+    assert_eq!(
+        metric(&options, "pvetrail_component_received_events_total", "seen"),
+        100
+    );
+    assert_eq!(written("seen").len(), 100);
+    // A damaged state is told of and put aside.
+    std::fs::write(folder.path().join("state/seen.state"), "nonsense").unwrap();
+    std::fs::remove_dir_all(folder.path().join("positions")).unwrap();
+    let (all, options) = run(folder.path(), &road.replace("TEST", "seen")).await;
+    assert!(all);
+    assert_eq!(
+        metric(&options, "pvetrail_checksum_errors_total", "seen"),
+        1
+    );
+    assert_eq!(written("seen").len(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_behind_a_transform_that_remembers_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    PANICS.lock().insert("behind".to_owned(), 1);
+    let road = "
+[sources.in]
+type = 'numbers'
+count = 1000
+[transforms.seen]
+type = 'seen'
+inputs = ['in']
+[transforms.mid]
+type = 'fragile'
+inputs = ['seen']
+test = 'behind'
+[sinks.out]
+type = 'memory'
+inputs = ['mid']
+test = 'behind'
+";
+    let (all, _) = run(folder.path(), road).await;
+    assert!(all);
+    let mut numbers = written("behind");
+    numbers.dedup();
+    assert_eq!(numbers, (1..=1000).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

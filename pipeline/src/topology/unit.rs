@@ -14,6 +14,7 @@ use super::plan::{UnitKind, UnitPlan};
 use super::retry::Pace;
 use super::sink_task::{Limits, SinkEnd, SinkTask, workers};
 use super::source_task::{Keeper, SourceTask};
+use super::state_task::StateTask;
 use super::{Shared, transform_task};
 use crate::batch::Batch;
 use crate::component::Component;
@@ -132,10 +133,19 @@ impl Unit {
                 })
             }
             UnitKind::State => {
-                return Err(format!(
-                    "{}: the task for transforms that remember is missing",
-                    first.id
-                ));
+                let work = StateTask::new(
+                    first,
+                    lane,
+                    hand_over,
+                    shared.abort.clone(),
+                    &shared.data_dir,
+                )?;
+                tokio::spawn(async move {
+                    Waiting {
+                        lane: Some(work.run().await),
+                        left_over: Vec::new(),
+                    }
+                })
             }
             UnitKind::Chain(_) | UnitKind::Source => {
                 let workers = if let UnitKind::Chain(workers) = self.plan.kind {

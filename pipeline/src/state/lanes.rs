@@ -1,0 +1,297 @@
+//! How far each lane has been applied, which ids were applied lately where there is no order, and the watermark.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::clock::Time;
+use crate::event::{Event, EventId};
+use crate::mark::LaneId;
+
+/// A lane that says nothing for so long, while others speak, holds the watermark no more.
+const SILENCE: Duration = Duration::from_secs(30);
+/// One pause counts at most so much: while the transform itself stands still, nobody is silent.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Ids without order are kept at least so long after their inputs were released: the source stores its position later.
+const IDS_KEPT: Duration = Duration::from_secs(120);
+/// Generations of ids are at least so long, so that many snapshots in a row do not make many of them.
+const LEAST_GENERATION: Duration = Duration::from_secs(30);
+/// Most ids without order remembered at once [ids]; 16 bytes each in a snapshot.
+const MOST_IDS: usize = 4_000_000;
+/// Most lanes remembered; the ones silent longest go first [lanes].
+const MOST_LANES: usize = 65_536;
+
+/// One lane as one input of the component sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lane {
+    pub(super) input: u16,
+    pub(super) id: LaneId,
+    /// Last ordinal applied; 0 when there is none.
+    pub(super) applied: u64,
+    pub(super) seen_to: Time,
+    /// When it last said something, in the time of [`Lanes::active`].
+    heard: Duration,
+    /// When it last told the named outputs where it stands.
+    told: Time,
+}
+
+/// All lanes of one component.
+#[derive(Default)]
+pub(super) struct Lanes {
+    lanes: Vec<Lane>,
+    by_id: HashMap<(u16, LaneId), usize>,
+    /// Time spent at work.
+    active: Duration,
+    last: Option<Time>,
+    watermark: Option<Time>,
+    generations: VecDeque<Generation>,
+    ids: usize,
+}
+
+struct Generation {
+    ids: HashSet<EventId>,
+    opened: Time,
+    released: Option<Time>,
+}
+
+impl Lanes {
+    /// Notes a mark and says which lane it belongs to.
+    pub(super) fn hear(&mut self, input: u16, id: LaneId, seen_to: Time, now: Time) -> usize {
+        if let Some(last) = self.last {
+            self.active += now.since(last).min(LONGEST_PAUSE);
+        }
+        self.last = Some(now);
+        let place = match self.by_id.get(&(input, id)) {
+            Some(place) => *place,
+            None => self.add(input, id),
+        };
+        let lane = &mut self.lanes[place];
+        lane.heard = self.active;
+        lane.seen_to = lane.seen_to.max(seen_to);
+        place
+    }
+
+    fn add(&mut self, input: u16, id: LaneId) -> usize {
+        if self.lanes.len() >= MOST_LANES {
+            self.prune();
+        }
+        let place = self.lanes.len();
+        self.lanes.push(Lane {
+            input,
+            id,
+            applied: 0,
+            seen_to: Time::MIN,
+            heard: self.active,
+            told: Time::MIN,
+        });
+        self.by_id.insert((input, id), place);
+        place
+    }
+
+    /// Forgets the half of the lanes that was silent longest.
+    #[cold]
+    fn prune(&mut self) {
+        self.lanes.sort_by_key(|lane| std::cmp::Reverse(lane.heard));
+        self.lanes.truncate(MOST_LANES / 2);
+        self.by_id = self
+            .lanes
+            .iter()
+            .enumerate()
+            .map(|(n, lane)| ((lane.input, lane.id), n))
+            .collect();
+    }
+
+    /// Whether the event was applied before. If not, it is from now on.
+    #[inline]
+    pub(super) fn knows(&mut self, place: usize, event: &Event, now: Time) -> bool {
+        match event.ordinal() {
+            Some(ordinal) => {
+                let lane = &mut self.lanes[place];
+                if ordinal <= lane.applied {
+                    return true;
+                }
+                lane.applied = ordinal;
+                false
+            }
+            None => self.knows_id(event.id(), now),
+        }
+    }
+
+    fn knows_id(&mut self, id: EventId, now: Time) -> bool {
+        if self.generations.iter().any(|g| g.ids.contains(&id)) {
+            return true;
+        }
+        if self
+            .generations
+            .back()
+            .is_none_or(|newest| newest.ids.len() >= MOST_IDS / 4)
+        {
+            self.open_generation(now);
+        }
+        if let Some(newest) = self.generations.back_mut() {
+            newest.ids.insert(id);
+            self.ids += 1;
+        }
+        while self.ids > MOST_IDS {
+            match self.generations.pop_front() {
+                Some(oldest) => self.ids -= oldest.ids.len(),
+                None => break,
+            }
+        }
+        false
+    }
+
+    fn open_generation(&mut self, now: Time) {
+        self.generations.push_back(Generation {
+            ids: HashSet::new(),
+            opened: now,
+            released: None,
+        });
+    }
+
+    /// A snapshot became current and the inputs before it were released: what was released long ago may go.
+    pub(super) fn released(&mut self, now: Time) {
+        if self.generations.back().is_some_and(|newest| {
+            !newest.ids.is_empty() && now.since(newest.opened) >= LEAST_GENERATION
+        }) {
+            if let Some(newest) = self.generations.back_mut() {
+                newest.released = Some(now);
+            }
+            self.open_generation(now);
+        }
+        while self
+            .generations
+            .front()
+            .and_then(|oldest| oldest.released)
+            .is_some_and(|at| now.since(at) >= IDS_KEPT)
+        {
+            if let Some(oldest) = self.generations.pop_front() {
+                self.ids -= oldest.ids.len();
+            }
+        }
+    }
+
+    /// The new watermark, if it has moved: the least `seen_to` of all lanes that are not silent.
+    pub(super) fn advance(&mut self) -> Option<Time> {
+        let active = self.active;
+        let least = self
+            .lanes
+            .iter()
+            .filter(|lane| lane.seen_to != NO_OPINION && active - lane.heard <= SILENCE)
+            .map(|lane| lane.seen_to)
+            .min()?;
+        if least == Time::MIN || self.watermark.is_some_and(|held| least <= held) {
+            return None;
+        }
+        self.watermark = Some(least);
+        Some(least)
+    }
+
+    pub(super) fn watermark(&self) -> Option<Time> {
+        self.watermark
+    }
+
+    /// Whether the named outputs have to hear again where this lane stands: once a second of its own time.
+    pub(super) fn is_due_to_tell(&mut self, place: usize) -> bool {
+        let lane = &mut self.lanes[place];
+        let due = lane.told == Time::MIN || lane.seen_to.since(lane.told) >= Duration::from_secs(1);
+        if due {
+            lane.told = lane.seen_to;
+        }
+        due
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.iter()
+    }
+
+    /// All ids that are remembered, oldest first by generation.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &EventId> {
+        self.generations.iter().flat_map(|g| &g.ids)
+    }
+
+    pub(super) fn ids_len(&self) -> usize {
+        self.ids
+    }
+
+    /// Puts back what a snapshot held. The lanes count as heard now, so that one with a backlog holds the watermark.
+    pub(super) fn restore(
+        lanes: impl IntoIterator<Item = (u16, LaneId, u64, Time)>,
+        ids: HashSet<EventId>,
+        watermark: Option<Time>,
+        now: Time,
+    ) -> Lanes {
+        let mut restored = Lanes {
+            watermark,
+            ids: ids.len(),
+            ..Lanes::default()
+        };
+        for (input, id, applied, seen_to) in lanes {
+            let place = restored.add(input, id);
+            restored.lanes[place].applied = applied;
+            restored.lanes[place].seen_to = seen_to;
+        }
+        if !ids.is_empty() {
+            restored.generations.push_back(Generation {
+                ids,
+                opened: now,
+                released: None,
+            });
+        }
+        restored
+    }
+}
+
+/// The `seen_to` of a lane that says nothing about time.
+pub(super) const NO_OPINION: Time = Time(i64::MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> Time {
+        Time::from_secs(secs)
+    }
+
+    #[test]
+    fn the_watermark_is_the_slowest_lane_until_that_falls_silent() {
+        let (a, b) = (LaneId::new("wm", "a"), LaneId::new("wm", "b"));
+        let mut lanes = Lanes::default();
+        lanes.hear(0, a, at(10), at(100));
+        lanes.hear(0, b, at(5), at(100));
+        assert_eq!(lanes.advance(), Some(at(5)));
+        let mut moved = None;
+        for second in 101..140 {
+            lanes.hear(0, a, at(second), at(second));
+            moved = lanes.advance().or(moved);
+        }
+        assert_eq!(moved, Some(at(139)));
+        lanes.hear(0, b, at(6), at(140));
+        assert_eq!(lanes.advance(), None, "it never goes back");
+    }
+
+    #[test]
+    fn a_transform_that_stood_still_blames_nobody() {
+        let (a, b) = (LaneId::new("still", "a"), LaneId::new("still", "b"));
+        let mut lanes = Lanes::default();
+        lanes.hear(0, a, at(10), at(100));
+        lanes.hear(0, b, at(10), at(100));
+        lanes.advance();
+        lanes.hear(0, a, at(4000), at(4000));
+        assert_eq!(lanes.advance(), None);
+    }
+
+    #[test]
+    fn ids_outlive_their_release_by_a_while_and_are_bounded_in_time() {
+        let mut lanes = Lanes::default();
+        let id = |n| EventId([0, n]);
+        assert!(!lanes.knows_id(id(1), at(0)));
+        lanes.released(at(40));
+        assert!(lanes.knows_id(id(1), at(41)));
+        lanes.knows_id(id(2), at(50));
+        lanes.released(at(200));
+        assert!(!lanes.knows_id(id(1), at(201)), "long released");
+        assert!(lanes.knows_id(id(2), at(201)));
+    }
+}
