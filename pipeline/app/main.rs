@@ -43,6 +43,7 @@ fn main() -> ExitCode {
 pub(crate) fn registry() -> Registry {
     let mut registry = Registry::new();
     sources::register(&mut registry);
+    transforms::register(&mut registry);
     sinks::register(&mut registry);
     registry
 }
