@@ -1,13 +1,18 @@
 //! Where events go: each sink beside the reader of what it wrote.
 
+pub mod blackhole;
 pub mod console;
 pub mod elasticsearch;
 mod encode;
+pub mod file;
+mod template;
 
 use pipeline::Registry;
 
 /// Makes every sink known under its `type`.
 pub fn register(registry: &mut Registry) {
+    registry.sink::<blackhole::Config>();
     registry.sink::<console::Config>();
     registry.sink::<elasticsearch::Config>();
+    registry.sink::<file::Config>();
 }

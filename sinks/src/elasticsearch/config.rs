@@ -9,8 +9,9 @@ use serde::Deserialize;
 
 use super::body::{Compressor, Encoder};
 use super::endpoints::Pool;
-use super::index::{Action, Template};
+use super::index::{self, Action};
 use super::{Config, Elasticsearch, MAX_BODY};
+use crate::template::Template;
 
 /// What is asked of the answer, so that it stays small.
 const FILTER: &str = "errors,items.*._id,items.*.status,items.*.error,items.*.failure_store";
@@ -88,7 +89,7 @@ impl Config {
         let mut errors = BuildErrors::new();
         let names = match self.mode {
             Mode::Bulk => {
-                let mut read = |key: &str, name: &str| match Template::parse(name) {
+                let mut read = |key: &str, name: &str| match index::template(name) {
                     Ok(template) => Some(template),
                     Err((range, why)) => {
                         let rest = name.get(range.start..).unwrap_or_default();
@@ -125,7 +126,7 @@ impl Config {
                         }
                     }
                     let name = [&stream.r#type, dataset, &stream.namespace].join("-");
-                    Template::parse(&name)
+                    index::template(&name)
                         .map_err(|(_, why)| errors.push(BuildError::key("data_stream", why)))
                         .ok()
                 };

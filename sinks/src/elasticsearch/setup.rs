@@ -8,9 +8,9 @@ use pipeline::{BuildErrors, Context, Reason, ReasonKind};
 use serde_json::{Value, json};
 
 use super::endpoints::{Pool, Server};
-use super::index::Template;
 use super::send::{broken, excerpt};
 use super::{Config, Mode};
+use crate::template::Template;
 
 const MAPPINGS: &str = include_str!("../../../configs/setup/elasticsearch/mappings.json");
 const SETTINGS: &str = include_str!("../../../configs/setup/elasticsearch/settings.json");
