@@ -64,6 +64,7 @@ pub struct LineBatch {
     host: Span,
     path: Option<Span>,
     ids: LineIds,
+    latin1: bool,
     lines: Vec<Line>,
     facts: Vec<(usize, LineFacts)>,
 }
@@ -112,9 +113,16 @@ impl LineBatch {
                 len: path.len() as u32,
             }),
             ids: constants.ids,
+            latin1: false,
             lines,
             facts: Vec::new(),
         }
+    }
+
+    /// A line that is not UTF-8 is read as Latin-1, which is what PVE's own daemons write; otherwise its bad bytes are
+    /// replaced. Either way its bytes are kept in `pve.raw_b64`.
+    pub fn read_latin1(&mut self) {
+        self.latin1 = true;
     }
 
     /// Room to read into, at least `at_least` bytes. Say afterwards how much was [`filled`](Self::filled).
@@ -293,7 +301,11 @@ impl LineBatch {
                 Ok(valid) => text.push_str(valid),
                 Err(_) => {
                     *undecodable += 1;
-                    text.push_str(&String::from_utf8_lossy(&clean));
+                    if self.latin1 {
+                        text.extend(clean.iter().map(|byte| char::from(*byte)));
+                    } else {
+                        text.push_str(&String::from_utf8_lossy(&clean));
+                    }
                     raw.push((n, clean.clone()));
                 }
             }
@@ -395,6 +407,24 @@ mod tests {
         );
         assert_eq!(made.events[2].str(fields::MESSAGE), Some("also ü good"));
         assert!(!made.events[2].has(fields::PVE_RAW_B64));
+    }
+
+    #[test]
+    fn latin1_is_read_where_it_is_asked_for() {
+        let mut memory = LineMemory::default();
+        let mut lines = LineBatch::new(&constants(), &mut memory);
+        lines.read_latin1();
+        lines.extend(b"j\xfcrgen@pve\n\xc3\xbc\n");
+        lines.line(0..10, 0);
+        lines.line(11..13, 11);
+        let redactor = Redactor::new(&Default::default(), &[]);
+        let made = lines.finish(&mut memory, &redactor, &mut Vec::new(), Time(5));
+        assert_eq!(made.events[0].str(fields::MESSAGE), Some("j\u{fc}rgen@pve"));
+        assert_eq!(
+            made.events[0].str(fields::PVE_RAW_B64),
+            Some(base64(b"j\xfcrgen@pve").as_str())
+        );
+        assert_eq!(made.events[1].str(fields::MESSAGE), Some("\u{fc}"));
     }
 
     #[test]

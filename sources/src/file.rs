@@ -72,6 +72,9 @@ pub struct Config {
     max_open_files: usize,
     /// Several lines that are one event.
     multiline: Option<Multiline>,
+    /// How a line is read that is not UTF-8; its bytes are kept in `pve.raw_b64` either way.
+    #[serde(default)]
+    encoding: Encoding,
     /// One name for all files of this source, where rotation does not follow the usual names. It is part of every event's
     /// id.
     family: Option<String>,
@@ -88,6 +91,18 @@ enum ReadFrom {
     Beginning,
     /// After its last whole line.
     End,
+}
+
+/// How a line is read that is not UTF-8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(crate) enum Encoding {
+    /// Its bad bytes are replaced by U+FFFD.
+    #[default]
+    #[serde(rename = "utf-8")]
+    Utf8,
+    /// It is read as Latin-1, as PVE's own daemons write it to syslog.
+    #[serde(rename = "latin-1")]
+    Latin1,
 }
 
 fn max_line_size() -> Bytes {
@@ -155,7 +170,9 @@ impl SourceConfig for Config {
             cluster: cx.cluster().unwrap_or_default().to_owned(),
             host: self.host.clone().unwrap_or_else(|| cx.host().to_owned()),
         };
-        errors.finish(Box::new(File::new(Arc::new(settings), origin)) as Box<dyn Source>)
+        errors.finish(
+            Box::new(File::new(Arc::new(settings), origin, self.encoding)) as Box<dyn Source>,
+        )
     }
 }
 
@@ -169,4 +186,43 @@ pub(crate) fn check_line_size(size: Bytes) -> Result<(), BuildError> {
             "write something between \"64B\" and \"{LONGEST}\"; \"1MiB\" is the default"
         )),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use pipeline::Kind;
+
+    /// What `build` says to a configuration, one line per mistake.
+    fn mistakes(toml: &str) -> Vec<String> {
+        let config: Config = toml::from_str(toml).unwrap();
+        match config.build(&Context::for_tests(Kind::Source, "file")) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_its_place() {
+        assert!(mistakes(Config::EXAMPLE).is_empty());
+        let told = mistakes(
+            "include = [\"/a\", \"b.log\"]\nmax_line_size = \"1B\"\nmax_open_files = 0\nfamily = \"\"\nmultiline = { start = '(' }",
+        );
+        let begins: Vec<&str> = told
+            .iter()
+            .map(|told| told.split(':').next().unwrap())
+            .collect();
+        assert_eq!(
+            begins,
+            [
+                "include[1]",
+                "max_line_size",
+                "max_open_files",
+                "family",
+                "this is no regular expression"
+            ],
+            "{told:#?}"
+        );
+    }
 }

@@ -12,6 +12,7 @@ use pipeline::{
     Stopped,
 };
 
+use super::Encoding;
 use super::files::{Files, Ready, Settings};
 use super::identity::LaneKey;
 use super::notes::Counts;
@@ -37,11 +38,16 @@ pub(super) struct Origin {
 pub(super) struct File {
     settings: Arc<Settings>,
     origin: Origin,
+    encoding: Encoding,
 }
 
 impl File {
-    pub(super) fn new(settings: Arc<Settings>, origin: Origin) -> Self {
-        Self { settings, origin }
+    pub(super) fn new(settings: Arc<Settings>, origin: Origin, encoding: Encoding) -> Self {
+        Self {
+            settings,
+            origin,
+            encoding,
+        }
     }
 }
 
@@ -57,6 +63,7 @@ impl Source for File {
             files: Files::new(Arc::clone(&self.settings), stored, out.now().0),
             wake: Wake::new(&self.settings.globs.folders()),
             origin: &self.origin,
+            encoding: self.encoding,
             out,
             began: Instant::now(),
             lanes: HashMap::new(),
@@ -72,6 +79,7 @@ struct Run<'a> {
     files: Files,
     wake: Wake,
     origin: &'a Origin,
+    encoding: Encoding,
     out: SourceOut,
     began: Instant,
     lanes: HashMap<LaneKey, Lane>,
@@ -131,6 +139,9 @@ impl Run<'_> {
             lane.constants.path = Some(ready.path.to_string_lossy().into_owned());
         }
         let mut page = self.out.lines(&lane.constants);
+        if self.encoding == Encoding::Latin1 {
+            page.read_latin1();
+        }
         let position = self.files.read(ready.id, &mut page, now, wall);
         let Some(position) = position else {
             return Ok(());
