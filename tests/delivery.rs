@@ -1,0 +1,253 @@
+//! From a file to a search store, with everything going wrong on the way: nothing is lost, and nothing is stored twice.
+
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use support::store::{Store, Trouble};
+use support::{Ground, append};
+
+/// A graph from `in.log*` to the store. The waits are short, because a test waits for them.
+fn graph(ground: &Ground, store: &Store, more: &str) -> String {
+    format!(
+        r#"
+[admin]
+address = "127.0.0.1:0"
+
+[sources.in]
+type = "file"
+include = ["{}*"]
+
+[sinks.es]
+type = "elasticsearch"
+inputs = ["in"]
+endpoints = ["{}"]
+request = {{ retry_initial_backoff = "10ms", retry_max_backoff = "50ms" }}
+{more}
+"#,
+        ground.path("in.log").display(),
+        store.uri()
+    )
+}
+
+fn lines(range: std::ops::Range<usize>) -> String {
+    range.map(|n| format!("line {n:07} of the log\n")).collect()
+}
+
+fn messages(range: std::ops::Range<usize>) -> Vec<String> {
+    lines(range).lines().map(str::to_owned).collect()
+}
+
+/// What `dlq ls --json` counts, by reason.
+fn dead(ground: &Ground) -> BTreeMap<String, u64> {
+    let (_, out) = ground.pvetrail(&["dlq", "ls", "--json", "graph.toml"]);
+    let rows = out
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    rows.map(|row| {
+        (
+            row["reason"].as_str().unwrap().to_owned(),
+            row["events"].as_u64().unwrap(),
+        )
+    })
+    .collect()
+}
+
+#[test]
+fn killed_again_and_again_it_loses_nothing_and_stores_nothing_twice() {
+    let long = std::env::var_os("PVETRAIL_LONG").is_some();
+    let kills = if long { 1000 } else { 25 };
+    let per_kill = 4000;
+    let (ground, store) = (Ground::new(), Store::start());
+    ground.configure(&graph(&ground, &store, ""));
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut trouble = fastrand::Rng::with_seed(8);
+    store.on_request(move |_| match trouble.u32(..20) {
+        0 => Some(Trouble::Status(503, "later".to_owned())),
+        1 => Some(Trouble::HalfAnAnswer),
+        2 => Some(Trouble::Closed),
+        _ => None,
+    });
+    let mut trouble = fastrand::Rng::with_seed(9);
+    store.on_item(move |_| {
+        (trouble.u32(..5000) == 0).then_some((429, "es_rejected_execution_exception", "full"))
+    });
+    let log = ground.path("in.log");
+    for n in 0..kills {
+        if n % 7 == 3 {
+            std::fs::rename(&log, ground.path(&format!("in.log.{n}"))).unwrap();
+        }
+        // The last line is torn at the time of the kill, now and then.
+        let text = lines(n * per_kill..(n + 1) * per_kill);
+        let torn = random.usize(..text.len());
+        append(&log, &text[..torn]);
+        let program = ground.start();
+        std::thread::sleep(Duration::from_millis(
+            random.u64(20..if long { 400 } else { 1500 }),
+        ));
+        append(&log, &text[torn..]);
+        std::thread::sleep(Duration::from_millis(random.u64(0..100)));
+        program.kill();
+    }
+    store.heal();
+    let program = ground.start();
+    ground.until("everything is stored", || store.len() >= kills * per_kill);
+    assert_eq!(program.stop(), Some(0), "{}", ground.log());
+    let stored = store.messages();
+    assert_eq!(
+        stored.len(),
+        kills * per_kill,
+        "something was stored under two ids"
+    );
+    assert_eq!(stored, messages(0..kills * per_kill));
+    assert!(dead(&ground).is_empty());
+}
+
+#[test]
+fn every_kind_of_trouble_at_once_ends_with_each_event_stored_or_dead() {
+    let (ground, store) = (Ground::new(), Store::start());
+    ground.configure(&graph(&ground, &store, "batch = { max_events = 1000 }"));
+    store.largest(60_000);
+    store.on_request(|n| match n {
+        2 => Some(Trouble::Status(
+            200,
+            "<html>proxy says no</html>".to_owned(),
+        )),
+        3 => Some(Trouble::HalfAnAnswer),
+        5 => Some(Trouble::Closed),
+        6 | 7 => Some(Trouble::Status(429, String::new())),
+        8 => Some(Trouble::Status(503, String::new())),
+        _ => None,
+    });
+    let mut random = fastrand::Rng::with_seed(3);
+    store.on_item(move |message| match message {
+        message if message.contains("99 of") => Some((
+            400,
+            "document_parsing_exception",
+            "failed to parse field [x]",
+        )),
+        _ if random.u32(..50) == 0 => Some((429, "es_rejected_execution_exception", "full")),
+        _ => None,
+    });
+    append(&ground.path("in.log"), &lines(0..20_000));
+    let program = ground.start();
+    ground.until("everything has an end", || {
+        store.len() == 19_800 && dead(&ground).get("mapping") == Some(&200)
+    });
+    ground.until("the books balance", || ground.books_balance("es"));
+    assert_eq!(
+        ground.metric("component_received_events_total", "es"),
+        20_000.0
+    );
+    assert_eq!(program.stop(), Some(0));
+    let poisoned = |message: &String| message.contains("99 of");
+    assert_eq!(
+        store.messages(),
+        messages(0..20_000)
+            .into_iter()
+            .filter(|m| !poisoned(m))
+            .collect::<Vec<_>>()
+    );
+
+    let (code, out) = ground.pvetrail(&["dlq", "retry", "graph.toml"]);
+    assert_eq!(code, Some(1), "the mapping is as it was: {out}");
+    assert!(
+        out.contains("es: 0 delivered and removed, 200 refused again"),
+        "{out}"
+    );
+    assert!(out.contains("200 × mapping: "), "{out}");
+    store.heal();
+    let (code, out) = ground.pvetrail(&["dlq", "retry", "graph.toml"]);
+    assert_eq!(code, Some(0), "{out}");
+    assert_eq!(store.messages(), messages(0..20_000));
+    assert!(dead(&ground).is_empty());
+}
+
+#[test]
+fn refused_credentials_hold_everything_until_they_are_mended() {
+    let (ground, store) = (Ground::new(), Store::start());
+    ground.configure(&graph(&ground, &store, ""));
+    store.on_request(|_| {
+        Some(Trouble::Status(
+            401,
+            r#"{"error":{"type":"security_exception","reason":"who?"}}"#.to_owned(),
+        ))
+    });
+    append(&ground.path("in.log"), &lines(0..3000));
+    let program = ground.start();
+    ground.until("it was refused", || {
+        store.requests() > 0 && ground.log().contains("does not deliver")
+    });
+    assert!(
+        store.len() == 0 && dead(&ground).is_empty(),
+        "held, not dropped"
+    );
+    // Stopped now, nothing is lost either.
+    program.signal("TERM");
+    program.kill();
+    store.heal();
+    let program = ground.start();
+    ground.until("everything is stored", || store.len() == 3000);
+    assert_eq!(program.stop(), Some(0));
+    assert_eq!(store.messages(), messages(0..3000));
+}
+
+#[test]
+fn a_half_filled_write_goes_out_when_the_program_is_told_to_stop() {
+    let (ground, store) = (Ground::new(), Store::start());
+    ground.configure(&graph(&ground, &store, r#"batch = { timeout = "1h" }"#));
+    append(&ground.path("in.log"), &lines(0..100));
+    let program = ground.start();
+    ground.until("it runs", || ground.log().contains("\"started\""));
+    ground.until("the lines are there", || {
+        ground.metric("component_received_events_total", "es") == 100.0
+    });
+    assert_eq!(
+        (store.len(), store.requests()),
+        (0, 0),
+        "the write is not full"
+    );
+    assert_eq!(program.stop(), Some(0), "{}", ground.log());
+    assert_eq!(store.messages(), messages(0..100));
+}
+
+#[test]
+fn a_reload_while_the_store_is_down_loses_nothing() {
+    let (ground, store) = (Ground::new(), Store::start());
+    ground.configure(&graph(&ground, &store, "batch = { max_events = 500 }"));
+    store.on_request(|n| (n > 2).then(|| Trouble::Status(503, String::new())));
+    append(&ground.path("in.log"), &lines(0..5000));
+    let mut program = ground.start();
+    ground.until("it fails", || store.requests() > 5);
+    for size in [100, 700, 50] {
+        let before = store.requests();
+        ground.configure(&graph(
+            &ground,
+            &store,
+            &format!("batch = {{ max_events = {size} }}"),
+        ));
+        program.signal("HUP");
+        ground.until("the reloaded sink has tried", || {
+            store.requests() > before + 4
+        });
+    }
+    // One that does not hold changes nothing.
+    ground.configure("[sinks.es]\ntype = \"elasticsaerch\"\n");
+    program.signal("HUP");
+    ground.until("it is told", || ground.log().contains("does not hold"));
+    assert!(program.is_running());
+    store.heal();
+    append(&ground.path("in.log"), &lines(5000..6000));
+    ground.until("everything is stored", || store.len() >= 6000);
+    ground.until("the books balance", || ground.books_balance("es"));
+    assert_eq!(
+        ground.metric("component_received_events_total", "es"),
+        6000.0,
+        "what was handed over is not counted twice"
+    );
+    assert_eq!(program.stop(), Some(0), "{}", ground.log());
+    assert_eq!(store.messages(), messages(0..6000));
+}

@@ -1,0 +1,210 @@
+//! What the tests of the whole program share: a running `pvetrail`, and a search store that misbehaves on demand.
+
+pub mod store;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A folder with a configuration, its data, and the log of the program.
+pub struct Ground {
+    folder: tempfile::TempDir,
+}
+
+impl Ground {
+    /// An empty one.
+    pub fn new() -> Ground {
+        Ground {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A path inside.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes the configuration; the folder of the data is put in front.
+    pub fn configure(&self, graph: &str) {
+        let text = format!("data_dir = {:?}\n{graph}", self.path("data"));
+        // Written aside, for a running program may read it at any time.
+        std::fs::write(self.path("graph.new"), text).unwrap();
+        std::fs::rename(self.path("graph.new"), self.path("graph.toml")).unwrap();
+    }
+
+    /// Starts `pvetrail run`; its log is added to `log`.
+    pub fn start(&self) -> Program {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_pvetrail"))
+            .arg("run")
+            .arg(self.path("graph.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Program { child }
+    }
+
+    /// Runs another command to its end.
+    pub fn pvetrail(&self, args: &[&str]) -> (Option<i32>, String) {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = Command::new(env!("CARGO_BIN_EXE_pvetrail"))
+            .args(args)
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap();
+        let text =
+            String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
+        (status.code(), text)
+    }
+
+    /// The program's log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// What `/metrics` says now; the admin server must be on. Names without their prefix, with their labels, and values.
+    pub fn metrics(&self) -> Vec<(String, f64)> {
+        let log = self.log();
+        let started = log
+            .lines()
+            .rev()
+            .find(|line| line.contains("metrics, health and reload"));
+        let line: serde_json::Value =
+            serde_json::from_str(started.expect("the admin server runs")).unwrap();
+        let address = line["address"].as_str().unwrap();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        write!(
+            stream,
+            "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let lines = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("pvetrail_")?.rsplit_once(' '));
+        lines
+            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+            .collect()
+    }
+
+    /// The sum of one metric of one component.
+    pub fn metric(&self, name: &str, component: &str) -> f64 {
+        let component = format!("component_id=\"{component}\"");
+        let of = |full: &str| {
+            full.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with('{') && rest.contains(&component))
+        };
+        self.metrics()
+            .iter()
+            .filter(|(full, _)| of(full))
+            .map(|(_, value)| value)
+            .sum()
+    }
+
+    /// Whether all that a sink received was delivered or is dead.
+    pub fn books_balance(&self, sink: &str) -> bool {
+        let [received, sent, dead] = [
+            "component_received_events_total",
+            "component_sent_events_total",
+            "events_dead_lettered_total",
+        ]
+        .map(|name| self.metric(name, sink));
+        received == sent + dead
+    }
+
+    /// Waits until something holds; what went on is told if it never does.
+    pub fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !holds() {
+            if began.elapsed() > PATIENCE {
+                let log = self.log();
+                let end: Vec<&str> = log.lines().rev().take(30).collect();
+                panic!(
+                    "{what} does not come to hold; the end of the log, last line first:\n{}",
+                    end.join("\n")
+                );
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// A running `pvetrail`.
+pub struct Program {
+    child: Child,
+}
+
+impl Program {
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .unwrap();
+        assert!(status.success(), "kill -s {name}");
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop and waits for its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits for its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(began.elapsed() < PATIENCE, "the program does not end");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Whether it is still there.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It has ended, or the test has failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Appends to a file.
+pub fn append(path: &Path, text: &str) {
+    File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+}
