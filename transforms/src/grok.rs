@@ -205,13 +205,18 @@ impl Config {
                 .iter()
                 .any(|pattern| pattern.groups().iter().any(|group| group.field == field))
         };
+        let asked = self.timestamp.as_ref().map(|wanted| wanted.field.as_str());
+        // A shipped pattern knows its own time, whatever the others of the list are told.
+        let known = KNOWN_TIMES
+            .iter()
+            .filter(|(field, _)| captured(field) && asked != Some(field));
+        let mut stamps: Vec<_> = known
+            .filter_map(|(field, format)| {
+                Some(((*field).to_owned(), Stamp::new(format, None).ok()?))
+            })
+            .collect();
         let Some(wanted) = &self.timestamp else {
-            let known = KNOWN_TIMES.iter().filter(|(field, _)| captured(field));
-            return known
-                .filter_map(|(field, format)| {
-                    Some(((*field).to_owned(), Stamp::new(format, None).ok()?))
-                })
-                .collect();
+            return stamps;
         };
         if complete && !captured(&wanted.field) {
             errors.push(
@@ -226,7 +231,10 @@ impl Config {
         }
         let zone = wanted.zone.as_ref().map(|zone| zone.get().as_str());
         let mistakes = match Stamp::new(wanted.format.get(), zone) {
-            Ok(stamp) => return vec![(wanted.field.clone(), stamp)],
+            Ok(stamp) => {
+                stamps.push((wanted.field.clone(), stamp));
+                return stamps;
+            }
             Err(mistakes) => mistakes,
         };
         errors.extend(mistakes.into_iter().map(|mistake| match (mistake, &wanted.zone) {

@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::sync::LazyLock;
 
-use pipeline::{Event, ValueRef, fields, printable};
+use pipeline::{Event, Field, ValueRef, fields, printable};
 
 const HOST: usize = 6;
 const WHO: usize = 22;
@@ -128,14 +129,36 @@ fn outcome(event: &Event) -> Outcome {
         Some(ValueRef::Str(text)) => text.parse().ok(),
         _ => None,
     };
-    match (event.str(fields::EVENT_OUTCOME), status) {
-        (_, Some(401 | 403)) => Outcome::Denied,
-        (Some("success"), _) => Outcome::Success,
-        (Some("failure"), _) => Outcome::Failure,
-        (Some(_), _) | (None, None) => Outcome::Unknown,
-        (None, Some(status)) if status < 400 => Outcome::Success,
-        (None, Some(_)) => Outcome::Failure,
+    let said = event.str(fields::EVENT_OUTCOME);
+    let ended = event.str(task_status());
+    match (said, status, ended) {
+        (_, Some(401 | 403), _) => Outcome::Denied,
+        (Some("success"), _, _) => Outcome::Success,
+        (Some("failure"), _, _) => Outcome::Failure,
+        (Some(_), _, _) => Outcome::Unknown,
+        // The web client's own format answers 200 whatever happened.
+        (None, Some(200), _) if hides_outcome(event) => Outcome::Unknown,
+        (None, Some(status), _) if status < 400 => Outcome::Success,
+        (None, Some(_), _) => Outcome::Failure,
+        (None, None, Some(ended)) if ended == "OK" || ended.starts_with("WARNINGS") => {
+            Outcome::Success
+        }
+        (None, None, Some(_)) => Outcome::Failure,
+        (None, None, None) if event.has(fields::EVENT_REASON) => Outcome::Failure,
+        (None, None, None) => Outcome::Unknown,
     }
+}
+
+fn hides_outcome(event: &Event) -> bool {
+    event
+        .str(fields::URL_PATH)
+        .is_some_and(|path| path.starts_with("/api2/extjs/"))
+}
+
+/// How a task ended, in Proxmox VE's own words.
+fn task_status() -> Field {
+    static STATUS: LazyLock<Field> = LazyLock::new(|| Field::new("pve.task.status"));
+    *STATUS
 }
 
 /// The catalogue's sentence, else the request, else the message with the program that said it.
@@ -179,7 +202,8 @@ fn style(event: &Event, outcome: Outcome, what: &str) -> &'static str {
         || event
             .str(fields::EVENT_ACTION)
             .is_some_and(|action| action.contains("destroy") || action.contains("delete"))
-        || what.contains("destroy:");
+        || what.contains("destroy:")
+        || what.contains("imgdel:");
     match outcome {
         Outcome::Failure if severe => "1;31",
         Outcome::Failure => "31",
@@ -208,7 +232,7 @@ fn cut(text: &str, width: usize) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use pipeline::{EventId, Field, Time};
+    use pipeline::{EventId, Time};
 
     use super::*;
 
