@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{dlq, generate, graph, list, run, validate};
+use crate::commands::{demo, dlq, generate, graph, list, run, validate};
 
 /// Turns what Proxmox VE writes about itself into an audit trail people can rely on.
 #[derive(Debug, Parser)]
@@ -32,6 +32,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the graph of these files and folders until told to stop.
     Run(run::Args),
+    /// Show a believable cluster without having one: no configuration needed.
+    Demo(demo::Args),
     /// Check files and folders, and tell every mistake with its place and its remedy.
     Validate(validate::Args),
     /// Draw the graph of a configuration.

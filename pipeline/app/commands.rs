@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod demo;
 pub(crate) mod dlq;
 pub(crate) mod generate;
 pub(crate) mod graph;
@@ -15,6 +16,7 @@ pub(crate) fn run(cli: Cli) -> Exit {
     let level = cli.log_level.as_deref();
     match cli.command {
         Command::Run(args) => run::run(args, level),
+        Command::Demo(args) => demo::run(&args, level),
         Command::Validate(args) => validate::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::List(args) => list::run(&args),
