@@ -91,7 +91,7 @@ impl Batch {
 pub(crate) struct Husks(Mutex<Vec<Vec<Event>>>);
 
 /// Lists kept by one source [lists].
-const KEPT: usize = 6;
+const KEPT: usize = 32;
 /// A longer list is freed, not kept [events].
 const LONGEST_KEPT: usize = 16_384;
 

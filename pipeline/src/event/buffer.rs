@@ -50,7 +50,7 @@ impl Buffer {
 pub(crate) struct Pool(Mutex<Vec<Vec<u8>>>);
 
 /// Buffers kept by one source [buffers].
-const KEPT: usize = 6;
+const KEPT: usize = 32;
 /// A buffer larger than this is freed, not kept [bytes].
 const LARGEST_KEPT: usize = 1 << 20;
 

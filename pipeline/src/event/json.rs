@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::field::{Field, fields};
+use super::room::{Piece, put_plain, special};
 use super::slot::Kind;
 use super::{Event, EventId, Value, ValueRef};
 use crate::clock::Time;
@@ -27,12 +28,12 @@ const MOST_SHAPES: usize = 1024;
 struct Shape {
     keys: Vec<u32>,
     steps: Vec<Step>,
-    tail: Vec<u8>,
+    tail: Piece,
 }
 
 /// What is written before a value, and which value that is.
 struct Step {
-    lead: Vec<u8>,
+    lead: Piece,
     value: What,
 }
 
@@ -63,7 +64,7 @@ impl JsonWriter {
         let stamp = self.stamp(event.timestamp());
         let shape = &self.shapes[place];
         for step in &shape.steps {
-            out.extend_from_slice(&step.lead);
+            step.lead.put(out);
             match step.value {
                 What::Timestamp => out.extend_from_slice(&stamp),
                 What::Id => {
@@ -74,7 +75,7 @@ impl JsonWriter {
                 What::Slot(n) => write_slot(event, n, out),
             }
         }
-        out.extend_from_slice(&shape.tail);
+        shape.tail.put(out);
     }
 
     /// The time as text; events of the same second share all but the milliseconds.
@@ -142,7 +143,7 @@ impl JsonWriter {
         self.shapes.push(Shape {
             keys,
             steps: skeleton.steps,
-            tail: skeleton.lead,
+            tail: Piece::new(&skeleton.lead),
         });
         place
     }
@@ -220,7 +221,7 @@ impl Skeleton {
                         self.lead.push(b'"');
                     }
                     self.steps.push(Step {
-                        lead: std::mem::take(&mut self.lead),
+                        lead: Piece::new(&std::mem::take(&mut self.lead)),
                         value: *value,
                     });
                     if *text {
@@ -309,9 +310,8 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 /// Appends the inside of a JSON string: quotes, backslashes and control characters escaped, all else as it is.
 #[inline]
 pub(crate) fn escape(text: &[u8], out: &mut Vec<u8>) {
-    match first_special(text) {
-        None => out.extend_from_slice(text),
-        Some(at) => escape_from(text, at, out),
+    if !put_plain(text, out) {
+        escape_from(text, first_special(text).unwrap_or(text.len()), out);
     }
 }
 
@@ -339,16 +339,7 @@ fn escape_from(mut text: &[u8], mut at: usize, out: &mut Vec<u8>) {
 }
 
 /// The first byte that JSON wants escaped, eight bytes a step.
-#[inline]
 fn first_special(text: &[u8]) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let special = |word: u64| {
-        // A zero byte in `x` shows as a set high bit; DEL and bytes above 0x7f never do, thanks to `& !word`.
-        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-        let zero = |x: u64| x.wrapping_sub(ONES) & !x;
-        (below_space | zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c))) & HIGH
-    };
     let mut chunks = text.chunks_exact(8);
     let mut at = 0;
     for chunk in &mut chunks {

@@ -7,6 +7,7 @@ mod buffer;
 mod field;
 mod id;
 pub(crate) mod json;
+mod room;
 mod slot;
 mod value;
 

@@ -14,7 +14,7 @@ use super::position::{Position, Seen};
 use super::reader::Reader;
 
 /// Read at once [bytes]: stays in the caches on its way to the sinks.
-pub(crate) const CHUNK: usize = 256 * 1024;
+pub(crate) const CHUNK: usize = 64 * 1024;
 /// As much of a first line as its generation is known by [bytes].
 const FIRST: usize = 1024;
 
