@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{demo, dlq, generate, graph, list, run, validate};
+use crate::commands::{demo, dlq, generate, graph, list, run, setup, validate};
 
 /// Turns what Proxmox VE writes about itself into an audit trail people can rely on.
 #[derive(Debug, Parser)]
@@ -42,6 +42,8 @@ pub(crate) enum Command {
     List(list::Args),
     /// Look at the dead letters, send them again, or remove them.
     Dlq(dlq::Args),
+    /// Prepare a store for what a configuration will write into it.
+    Setup(setup::Args),
     /// Write files for other programs.
     Generate(generate::Args),
 }

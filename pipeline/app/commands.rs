@@ -6,6 +6,7 @@ pub(crate) mod generate;
 pub(crate) mod graph;
 pub(crate) mod list;
 pub(crate) mod run;
+pub(crate) mod setup;
 pub(crate) mod validate;
 
 use crate::cli::{Cli, Command};
@@ -21,6 +22,7 @@ pub(crate) fn run(cli: Cli) -> Exit {
         Command::Graph(args) => graph::run(&args),
         Command::List(args) => list::run(&args),
         Command::Dlq(args) => dlq::run(&args),
+        Command::Setup(args) => setup::run(&args),
         Command::Generate(args) => generate::run(&args),
     }
 }

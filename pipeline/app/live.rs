@@ -148,6 +148,8 @@ async fn reload(
             );
         }
     };
+    // Certificates change without any word of the configuration changing.
+    pipeline::net::reload_files();
     match topology.reload(graph).await {
         Ok(changes) => {
             tracing::info!(added = ?changes.added, changed = ?changes.changed, removed = ?changes.removed, "reloaded");

@@ -29,6 +29,8 @@ pub trait AnyConfig: Send + Sync {
     fn build(&self, cx: &Context) -> Result<Component, BuildErrors>;
     /// Names of its further outputs, besides the unnamed one and `errors`.
     fn outputs(&self) -> Vec<String>;
+    /// The configuration itself, for commands that know its type.
+    fn as_any(&self) -> &dyn std::any::Any;
 }
 
 impl fmt::Debug for dyn AnyConfig {
@@ -49,6 +51,9 @@ impl<C: SourceConfig> AnyConfig for AnySource<C> {
     fn outputs(&self) -> Vec<String> {
         self.0.outputs()
     }
+    fn as_any(&self) -> &dyn std::any::Any {
+        &self.0
+    }
 }
 
 impl<C: TransformConfig> AnyConfig for AnyTransform<C> {
@@ -57,6 +62,9 @@ impl<C: TransformConfig> AnyConfig for AnyTransform<C> {
     }
     fn outputs(&self) -> Vec<String> {
         self.0.outputs()
+    }
+    fn as_any(&self) -> &dyn std::any::Any {
+        &self.0
     }
 }
 
@@ -67,6 +75,9 @@ impl<C: StatefulConfig> AnyConfig for AnyStateful<C> {
     fn outputs(&self) -> Vec<String> {
         self.0.outputs()
     }
+    fn as_any(&self) -> &dyn std::any::Any {
+        &self.0
+    }
 }
 
 impl<C: SinkConfig> AnyConfig for AnySink<C> {
@@ -75,6 +86,9 @@ impl<C: SinkConfig> AnyConfig for AnySink<C> {
     }
     fn outputs(&self) -> Vec<String> {
         Vec::new()
+    }
+    fn as_any(&self) -> &dyn std::any::Any {
+        &self.0
     }
 }
 

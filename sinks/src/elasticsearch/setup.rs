@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::endpoints::{Pool, Server};
 use super::send::{broken, excerpt};
+use super::trouble::Trouble;
 use super::{Config, Mode};
 use crate::template::Template;
 
@@ -23,7 +24,7 @@ const ISM: (&str, &str) = (
     include_str!("../../../configs/setup/elasticsearch/ism-data-stream.json"),
 );
 
-/// The name all of it stands under.
+/// What the names of all of it begin with.
 const NAME: &str = "pvetrail";
 
 /// Above the templates that come with the servers (`logs-*-*` has 100).
@@ -102,7 +103,7 @@ pub async fn setup(config: &Config, cx: &Context, dry_run: bool) -> Result<Setup
     policy.outcome = Some(outcome);
     done.push(policy);
     for mut step in plan(config, &names.audit, &names.alert, &server, usable).split_off(1) {
-        step.outcome = Some(client.put(&step).await?);
+        step.outcome = Some(client.put(&mut step).await?);
         done.push(step);
     }
     Ok(Setup {
@@ -164,16 +165,16 @@ fn plan(
         body: json!({ "template": { "mappings": mappings }, "_meta": { "managed_by": NAME } }),
         outcome: None,
     });
-    let mut wanted = vec![("audit", audit)];
+    let mut wanted = vec![audit];
     if pattern(alert) != pattern(audit) {
-        wanted.push(("alert", alert));
+        wanted.push(alert);
     }
-    for (kind, template) in wanted {
+    for template in wanted {
         let pattern = pattern(template);
         let mut settings = parsed(SETTINGS);
         if !server.opensearch {
             if lifecycle_api {
-                settings["index"]["lifecycle"] = json!({ "name": NAME });
+                settings["index"]["lifecycle"] = json!({ "name": policy_name(config.mode) });
             }
             // Fields beyond the limit are kept unsearchable instead of refusing the event.
             if at_least(server, 8, 14) {
@@ -194,7 +195,10 @@ fn plan(
         steps.push(Step {
             what: format!("template of {pattern}"),
             method: "PUT",
-            path: format!("_index_template/{NAME}-{kind}"),
+            path: format!(
+                "_index_template/{NAME}-{}",
+                template.prefix().trim_end_matches(['-', '.'])
+            ),
             body,
             outcome: None,
         });
@@ -213,9 +217,9 @@ fn lifecycle(config: &Config, audit: &Template, alert: &Template, server: &Serve
         let mut patterns = vec![pattern(audit), pattern(alert)];
         patterns.dedup();
         body["policy"]["ism_template"][0]["index_patterns"] = json!(patterns);
-        format!("_plugins/_ism/policies/{NAME}")
+        format!("_plugins/_ism/policies/{}", policy_name(config.mode))
     } else {
-        format!("_ilm/policy/{NAME}")
+        format!("_ilm/policy/{}", policy_name(config.mode))
     };
     Step {
         what: format!("lifecycle policy, deletes {after}"),
@@ -223,6 +227,13 @@ fn lifecycle(config: &Config, audit: &Template, alert: &Template, server: &Serve
         path,
         body,
         outcome: None,
+    }
+}
+
+fn policy_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Bulk => "pvetrail-monthly",
+        Mode::DataStream => "pvetrail-data-stream",
     }
 }
 
@@ -250,23 +261,28 @@ fn parsed(file: &str) -> Value {
 }
 
 /// Types that OpenSearch has under another name, or not at all.
-fn for_opensearch(value: &mut Value) {
+fn for_opensearch(mappings: &mut Value) {
+    rename_types(
+        mappings,
+        &[("flattened", "flat_object"), ("match_only_text", "text")],
+    );
+}
+
+fn rename_types(value: &mut Value, names: &[(&str, &str)]) {
     match value {
         Value::Object(map) => {
-            match map.get("type").and_then(Value::as_str) {
-                Some("flattened") => {
-                    map.insert("type".to_owned(), json!("flat_object"));
-                    // A flat object knows no limit of its own.
+            let kind = map.get("type").and_then(Value::as_str);
+            if let Some((_, new)) = names.iter().find(|(old, _)| Some(*old) == kind) {
+                map.insert("type".to_owned(), json!(new));
+                if *new == "flat_object" {
+                    // It knows no limit of its own.
                     map.remove("ignore_above");
                 }
-                Some("match_only_text") => {
-                    map.insert("type".to_owned(), json!("text"));
-                }
-                _ => {}
             }
-            map.values_mut().for_each(for_opensearch);
+            map.values_mut()
+                .for_each(|value| rename_types(value, names));
         }
-        Value::Array(list) => list.iter_mut().for_each(for_opensearch),
+        Value::Array(list) => list.iter_mut().for_each(|value| rename_types(value, names)),
         _ => {}
     }
 }
@@ -300,27 +316,26 @@ impl Client<'_> {
         Ok((status, said))
     }
 
-    async fn put(&self, step: &Step) -> Result<String, SetupError> {
+    async fn put(&self, step: &mut Step) -> Result<String, SetupError> {
         let url = self.root.join(&step.path);
         let (before, _) = self.call("GET", &url, None).await?;
-        match self.call(step.method, &url, Some(&step.body)).await? {
-            (200 | 201, _) if before == 404 => Ok("created".to_owned()),
-            (200 | 201, _) => Ok("updated".to_owned()),
-            (status, said) => {
-                let text = format!(
-                    "{} {}: {status}: {}",
-                    step.method,
-                    url.path_and_query(),
-                    excerpt(&said)
-                );
-                let kind = if matches!(status, 401 | 403) {
-                    ReasonKind::Forbidden
-                } else {
-                    ReasonKind::Rejected
-                };
-                Err(SetupError::Server(Reason::new(kind, text)))
-            }
+        let done = if before == 404 { "created" } else { "updated" };
+        let (status, said) = self.call(step.method, &url, Some(&step.body)).await?;
+        if matches!(status, 200 | 201) {
+            return Ok(done.to_owned());
         }
+        // A build without the module that has this type; `text` finds the same, and takes more room.
+        if status == 400 && memchr::memmem::find(&said, b"[match_only_text]").is_some() {
+            rename_types(&mut step.body, &[("match_only_text", "text")]);
+            let (status, said) = self.call(step.method, &url, Some(&step.body)).await?;
+            if matches!(status, 200 | 201) {
+                return Ok(format!(
+                    "{done}, with `text` because this server has no `match_only_text`"
+                ));
+            }
+            return Err(refused(step.method, &url, status, &said));
+        }
+        Err(refused(step.method, &url, status, &said))
     }
 
     /// Also says whether there is a policy now that templates can name.
@@ -345,21 +360,25 @@ impl Client<'_> {
                 if before == 200 { "updated" } else { "created" }.to_owned(),
                 true,
             )),
-            401 | 403 => Err(SetupError::Server(Reason::new(
-                ReasonKind::Forbidden,
-                format!("PUT {}: {status}: {}", url.path_and_query(), excerpt(&said)),
-            ))),
             // Builds without the lifecycle module, and hosted ones that keep it to themselves.
             400 | 404 | 405 | 410 if before != 200 && !is_about_the_policy(&said) => Ok((
                 format!("left out: this server has no lifecycle API ({status})"),
                 false,
             )),
-            _ => Err(SetupError::Server(Reason::new(
-                ReasonKind::Rejected,
-                format!("PUT {}: {status}: {}", url.path_and_query(), excerpt(&said)),
-            ))),
+            _ => Err(refused(step.method, &url, status, &said)),
         }
     }
+}
+
+fn refused(method: &str, url: &Url, status: u16, said: &[u8]) -> SetupError {
+    let said = Trouble::of_answer(said).map_or_else(|| excerpt(said), |trouble| trouble.text);
+    let text = format!("{method} {}: {status}: {said}", url.path_and_query());
+    let kind = if matches!(status, 401 | 403) {
+        ReasonKind::Forbidden
+    } else {
+        ReasonKind::Rejected
+    };
+    SetupError::Server(Reason::new(kind, text))
 }
 
 /// Whether a refusal means the policy itself: then it is an error, not a missing API.
