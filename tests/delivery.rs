@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+#[allow(dead_code, reason = "each test uses its part")]
 mod support;
 
 use std::collections::BTreeMap;

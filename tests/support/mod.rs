@@ -1,5 +1,6 @@
 //! What the tests of the whole program share: a running `pvetrail`, and a search store that misbehaves on demand.
 
+pub mod service;
 pub mod store;
 
 use std::fs::File;
