@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::discover::{self, Found};
 use super::family::Rank;
@@ -13,9 +13,11 @@ use super::identity::{ANCHOR, FileId, HEAD, Head, Tail};
 use super::lines::Lines;
 use super::multiline::Group;
 use super::position::Position;
-use super::reader::Reader;
+use super::reader::{Reader, mtime};
 use super::recognise::{Probe, Verdict};
 
+/// A closed file is looked at for late lines so long after it was last read [ns].
+const REVISIT: i64 = 24 * 3600 * 1_000_000_000;
 /// Most closed files that are looked at for late lines [files].
 const REVISITED: usize = 256;
 /// Files left alone that are remembered, at least [files].
@@ -26,7 +28,9 @@ const PRUNE: Duration = Duration::from_secs(60);
 impl Files {
     pub(super) fn scan(&mut self, now: Duration, wall: i64) {
         let first = self.scanned.is_none();
+        let began = Instant::now();
         let found = self.settings.globs.list(now, &mut self.notes);
+        self.cost = began.elapsed();
         let mut by_id: HashMap<FileId, Vec<usize>> = HashMap::new();
         for (at, file) in found.iter().enumerate() {
             by_id.entry(file.id).or_default().push(at);
@@ -48,15 +52,22 @@ impl Files {
                 Some(at) => {
                     let file = &found[*at];
                     follow.path.clone_from(&file.path);
+                    follow.rank = file.name.rank.clone();
+                    follow.is_now(file.size, file.mtime);
                     if file.name.base == follow.base && !file.name.is_rotated() {
                         Fate::Live
                     } else {
-                        follow.rank = file.name.rank.clone();
                         Fate::Rotated
                     }
                 }
                 None if follow.reader.is_some() => Fate::Rotated,
-                None => Fate::Deleted,
+                None => match std::fs::metadata(&follow.path) {
+                    Ok(meta) if FileId::of(&meta) == follow.file => {
+                        follow.is_now(meta.len(), mtime(&meta));
+                        Fate::Rotated
+                    }
+                    _ => Fate::Deleted,
+                },
             };
             if fate != Fate::Live && follow.fate == Fate::Live {
                 if follow.rank.is_current() {
@@ -66,15 +77,17 @@ impl Files {
             }
             follow.fate = fate;
         }
+        let followed: HashSet<FileId> = self.follows.iter().map(|follow| follow.file).collect();
         let mut fresh: Vec<&Found> = by_id
             .iter()
-            .filter(|(id, _)| !self.follows.iter().any(|follow| follow.file == **id))
+            .filter(|(id, _)| !followed.contains(id))
             .map(|(_, names)| &found[names[0]])
             .filter(|file| !self.is_aside(file))
             .collect();
         fresh.sort_by(|a, b| {
             (&a.name.base, &a.name.rank, a.mtime).cmp(&(&b.name.base, &b.name.rank, b.mtime))
         });
+        self.spare = self.settings.max_open.saturating_sub(self.open());
         // What is known by its inode first, so that nothing else takes its place.
         let (known, unknown): (Vec<_>, Vec<_>) = fresh
             .into_iter()
@@ -91,7 +104,7 @@ impl Files {
             self.chains.extend(bases);
         }
         self.watch_folders();
-        self.revisit();
+        self.revisit(wall);
         for base in std::mem::take(&mut self.chains) {
             if self.chain(&base, now, wall) {
                 self.chains.insert(base);
@@ -142,8 +155,18 @@ impl Files {
     }
 
     /// Somebody may write to a rotated log long after it was closed here, and `include` may not name it any more.
-    fn revisit(&mut self) {
-        for position in self.stored.values().take(REVISITED) {
+    fn revisit(&mut self, wall: i64) {
+        let recent = self
+            .stored
+            .values()
+            .filter(|position| wall.saturating_sub(position.seen) < REVISIT)
+            .filter(|position| {
+                !self
+                    .follows
+                    .iter()
+                    .any(|follow| position.holds(follow.file))
+            });
+        for position in recent.take(REVISITED) {
             let Ok(meta) = std::fs::metadata(&position.path) else {
                 continue;
             };
@@ -258,7 +281,7 @@ impl Files {
                     self.go_to_end(&mut follow, now);
                 }
                 self.notes.counts.added += 1;
-                self.follows.push(follow);
+                self.add(follow);
             }
         }
     }
@@ -357,6 +380,15 @@ impl Files {
         follow.told = Some(position.offset);
         follow.others = position.files;
         self.notes.counts.resumed += 1;
+        self.add(follow);
+    }
+
+    /// Beyond the limit of open files a new one waits closed for its turn.
+    fn add(&mut self, mut follow: Follow) {
+        if self.spare == 0 {
+            follow.reader = None;
+        }
+        self.spare = self.spare.saturating_sub(1);
         self.follows.push(follow);
     }
 

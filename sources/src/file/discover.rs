@@ -1,7 +1,6 @@
 //! Which files there are: `include` and `exclude`, and the siblings of a rotated log.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use glob::{MatchOptions, Pattern};
 use super::family::Name;
 use super::identity::FileId;
 use super::notes::Notes;
+use super::reader::mtime;
 
 /// Most files of one source [files]; more are an operator's mistake, and are told.
 const FILES: usize = 50_000;
@@ -190,16 +190,12 @@ impl Globs {
 impl Found {
     pub(crate) fn new(path: PathBuf, meta: &std::fs::Metadata) -> Self {
         let name = Name::of(&path);
-        let mtime = meta
-            .mtime()
-            .saturating_mul(1_000_000_000)
-            .saturating_add(meta.mtime_nsec());
         Self {
             path,
             name,
             id: FileId::of(meta),
             size: meta.len(),
-            mtime,
+            mtime: mtime(meta),
         }
     }
 }

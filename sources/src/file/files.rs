@@ -20,6 +20,10 @@ use super::position::Position;
 
 /// Folders are looked through this often.
 const SCAN: Duration = Duration::from_secs(1);
+/// A scan that takes less is made whenever something is told to have changed.
+const CHEAP: Duration = Duration::from_millis(5);
+/// Most lanes of which is told that they are idle; silent ones do not hold up time for ever [lanes].
+const IDLE: usize = 64;
 /// A file that could not be read is tried again after this.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 
@@ -73,11 +77,15 @@ pub(crate) struct Files {
     pub(super) folders: HashMap<PathBuf, SystemTime>,
     pub(super) forgotten: Vec<LaneKey>,
     pub(super) next_id: u64,
+    /// How many more files may be opened in this scan.
+    pub(super) spare: usize,
     pub(super) turn: usize,
     pub(super) scratch: Vec<u8>,
     /// Wall clock at the start, ns since 1970.
     pub(super) started: i64,
     pub(super) scanned: Option<Duration>,
+    /// What it took to list the files; where that is dear it is not done often.
+    pub(super) cost: Duration,
     pub(super) pruned: Duration,
 }
 
@@ -103,10 +111,12 @@ impl Files {
             folders: HashMap::new(),
             forgotten: Vec::new(),
             next_id: 0,
+            spare: usize::MAX,
             turn: 0,
             scratch: vec![0; 64 * 1024],
             started: wall,
             scanned: None,
+            cost: Duration::ZERO,
             pruned: Duration::ZERO,
         }
     }
@@ -119,12 +129,20 @@ impl Files {
             .count()
     }
 
-    /// Lanes that have nothing to read.
-    pub(crate) fn idle(&self) -> impl Iterator<Item = &LaneKey> {
-        self.follows
+    /// Lanes that have nothing to read, of many those that last grew.
+    pub(crate) fn idle(&self) -> Vec<&LaneKey> {
+        let mut idle: Vec<_> = self
+            .follows
             .iter()
             .filter(|follow| !follow.pending)
+            .collect();
+        if idle.len() > IDLE {
+            idle.select_nth_unstable_by_key(IDLE, |follow| std::cmp::Reverse(follow.grown));
+            idle.truncate(IDLE);
+        }
+        idle.into_iter()
             .filter_map(|follow| follow.lane.as_ref())
+            .collect()
     }
 
     /// What is being read, and the start of the first line that is not made yet.
@@ -162,7 +180,11 @@ impl Files {
             }
         }
         self.order();
-        if hinted || self.scanned.is_none_or(|at| now >= at + SCAN) {
+        if hinted && self.cost < CHEAP
+            || self
+                .scanned
+                .is_none_or(|at| now >= at + SCAN.max(self.cost * 20))
+        {
             self.scan(now, wall);
             self.scanned = Some(now);
         }
@@ -331,7 +353,22 @@ impl Files {
     /// Done with: the position stays, the file is let go.
     fn retire(&mut self, at: usize, wall: i64) -> Option<Position> {
         let mut follow = self.follows.remove(at);
-        let position = follow.position(wall, true);
+        let mut position = follow.position(wall, true);
+        match (follow.fate, &mut position) {
+            (Fate::Lost, _) => {}
+            (Fate::Deleted, position) => {
+                self.notes.counts.deleted += 1;
+                // Its inode will belong to another file.
+                if let Some(position) = position {
+                    position.files.retain(|seen| seen.id != follow.file);
+                }
+            }
+            _ => {
+                self.notes.counts.unwatched += 1;
+                self.aside
+                    .insert(follow.file, (follow.size, follow.mtime, Aside::Done));
+            }
+        }
         if let Some(position) = &position {
             self.stored.insert(position.lane(), position.clone());
             for seen in position.files.iter().filter(|seen| seen.done) {
@@ -339,13 +376,6 @@ impl Files {
                     .insert(seen.id, (seen.size, seen.mtime, Aside::Done));
             }
         }
-        match follow.fate {
-            Fate::Deleted => self.notes.counts.deleted += 1,
-            Fate::Lost => return position,
-            _ => self.notes.counts.unwatched += 1,
-        }
-        self.aside
-            .insert(follow.file, (follow.size, follow.mtime, Aside::Done));
         position
     }
 }

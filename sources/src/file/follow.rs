@@ -11,7 +11,7 @@ use super::identity::{FileId, Hash, Head, LaneKey, Tail};
 use super::lines::Lines;
 use super::page::Page;
 use super::position::{Position, Seen};
-use super::reader::Reader;
+use super::reader::{Reader, mtime};
 
 /// Read at once [bytes]: stays in the caches on its way to the sinks.
 pub(crate) const CHUNK: usize = 64 * 1024;
@@ -111,28 +111,14 @@ impl Follow {
         Some(position)
     }
 
-    /// Looks at the file without reading it. False if the text before the offset is another.
+    /// Looks at the file, if it is open, without reading it. False if the text before the offset is another.
     pub(crate) fn look(&mut self) -> io::Result<bool> {
         use std::os::unix::fs::MetadataExt as _;
-        let meta = match &self.reader {
-            Some(reader) => reader.metadata()?,
-            None if self.fate == Fate::Lost => return Ok(true),
-            None => match std::fs::metadata(&self.path) {
-                Ok(meta) if FileId::of(&meta) == self.file => meta,
-                // Another scan tells where it went.
-                Ok(_) => return Ok(true),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-                Err(error) => return Err(error),
-            },
+        let Some(reader) = &self.reader else {
+            return Ok(true);
         };
-        let mtime = meta
-            .mtime()
-            .saturating_mul(1_000_000_000)
-            .saturating_add(meta.mtime_nsec());
-        if (self.size, self.mtime) != (meta.len(), mtime) {
-            (self.size, self.mtime) = (meta.len(), mtime);
-            self.pending = true;
-        }
+        let meta = reader.metadata()?;
+        self.is_now(meta.len(), mtime(&meta));
         if meta.nlink() == 0 {
             self.fate = Fate::Deleted;
         }
@@ -140,6 +126,14 @@ impl Follow {
             self.is_intact()
         } else {
             Ok(true)
+        }
+    }
+
+    /// What was seen of the file from outside.
+    pub(crate) fn is_now(&mut self, size: u64, mtime: i64) {
+        if (self.size, self.mtime) != (size, mtime) {
+            (self.size, self.mtime) = (size, mtime);
+            self.pending = true;
         }
     }
 

@@ -15,6 +15,9 @@ use super::reader::{self, Reader};
 const KEEP: i64 = 24 * 3600 * 1_000_000_000;
 /// Of a family that still lives so many positions are kept whatever their age: they hold the counters of generations.
 const KEEP_PER_FAMILY: usize = 64;
+/// Of a family that is gone altogether the last position is kept so long [ns], and of so many families.
+const MEMORY: i64 = 30 * KEEP;
+const MEMORIALS: usize = 1000;
 
 impl Files {
     /// Opens a file that was closed to keep within the limit.
@@ -91,20 +94,25 @@ impl Files {
             .iter()
             .map(|follow| follow.family.as_str())
             .collect();
+        let age = |position: &Position| wall.saturating_sub(position.seen);
         let mut gone: Vec<&Position> = self
             .stored
             .values()
             .filter(|position| {
-                wall.saturating_sub(position.seen) > KEEP
-                    && !position.files.iter().any(|seen| live.contains(&seen.id))
+                age(position) > KEEP && !position.files.iter().any(|seen| live.contains(&seen.id))
             })
             .collect();
-        gone.sort_by_key(|position| (position.family.clone(), std::cmp::Reverse(position.seen)));
-        let mut kept: HashMap<&str, usize> = HashMap::new();
+        gone.sort_by_key(|position| std::cmp::Reverse(position.seen));
+        // The counter of a generation must not come again as long as anybody may remember its lane.
+        let (mut kept, mut memorials): (HashMap<&str, usize>, usize) = Default::default();
         gone.retain(|position| {
             let kept = kept.entry(&position.family).or_default();
             *kept += 1;
-            !here.contains(position.family.as_str()) || *kept > KEEP_PER_FAMILY
+            if here.contains(position.family.as_str()) {
+                return *kept > KEEP_PER_FAMILY;
+            }
+            memorials += usize::from(*kept == 1);
+            *kept > 1 || memorials > MEMORIALS || age(position) > MEMORY
         });
         let gone: Vec<LaneKey> = gone.iter().map(|position| position.lane()).collect();
         for lane in &gone {

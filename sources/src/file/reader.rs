@@ -4,7 +4,7 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -29,6 +29,13 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
         ));
     }
     Ok((file, meta))
+}
+
+/// When a file was last written to, ns since 1970.
+pub(crate) fn mtime(meta: &Metadata) -> i64 {
+    meta.mtime()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(meta.mtime_nsec())
 }
 
 /// Is this the beginning of a gzip stream?

@@ -377,13 +377,23 @@ fn a_log_that_was_replaced_by_a_longer_copy_goes_on() {
 }
 
 #[test]
-fn positions_of_what_is_gone_are_forgotten_after_a_day() {
+fn positions_of_what_is_gone_are_forgotten_but_no_generation_is_counted_twice() {
     let mut world = World::new();
-    world.write("a.log", access(0, 10));
-    world.step();
-    world.remove("a.log");
-    world.wait(100).wait(3600);
-    assert_eq!(world.positions.len(), 1);
+    for _ in 0..3 {
+        world.write("a.log", HEADER);
+        world.step();
+        world.remove("a.log");
+        world.wait(100);
+    }
+    assert_eq!(world.positions.len(), 3);
     world.wait(25 * 3600);
+    assert_eq!(world.positions.len(), 1, "the last one holds the counter");
+    world.restart();
+    world.write("a.log", HEADER);
+    world.step();
+    let counters: Vec<_> = world.lines.iter().map(|line| line.lane.counter).collect();
+    assert_eq!(counters, [0, 1, 2, 3]);
+    world.remove("a.log");
+    world.wait(100).wait(31 * 24 * 3600);
     assert!(world.positions.is_empty());
 }

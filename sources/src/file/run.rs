@@ -181,6 +181,7 @@ impl Run<'_> {
         let idle: Vec<LaneId> = self
             .files
             .idle()
+            .into_iter()
             .filter_map(|lane| self.lanes.get(lane).map(|lane| lane.id))
             .collect();
         for lane in idle {
