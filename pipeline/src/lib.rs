@@ -2,6 +2,7 @@
 
 pub mod ack;
 pub mod batch;
+pub mod case;
 pub mod clock;
 pub mod component;
 pub mod config;

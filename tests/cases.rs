@@ -1,0 +1,49 @@
+//! Every folder of `tests/cases`, as `pvetrail test tests/cases` runs it.
+
+use std::path::Path;
+
+use pipeline::Registry;
+use pipeline::case::{CaseResult, find_cases, run_folder};
+
+fn registry() -> Registry {
+    let mut registry = Registry::new();
+    sources::register(&mut registry);
+    transforms::register(&mut registry);
+    sinks::register(&mut registry);
+    registry
+}
+
+#[test]
+fn every_case_shows_what_its_name_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let folders = find_cases(&root).expect("tests/cases can be read");
+    assert!(
+        !folders.is_empty(),
+        "there are no cases in {}",
+        root.display()
+    );
+    let registry = registry();
+    let results = folders
+        .iter()
+        .map(|folder| run_folder(folder, &registry, false));
+    let failed: Vec<CaseResult> = results.filter(|result| !result.passed()).collect();
+    let told: Vec<String> = failed.iter().map(ToString::to_string).collect();
+    assert!(
+        failed.is_empty(),
+        "{} of {} cases failed\n{}",
+        failed.len(),
+        folders.len(),
+        told.join("\n")
+    );
+}
+
+/// Runs the same cases as above, but writes down what comes out: `cargo test --test cases -- --ignored bless`.
+#[test]
+#[ignore = "writes into tests/cases"]
+fn bless() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    for folder in find_cases(&root).expect("tests/cases can be read") {
+        let result = run_folder(&folder, &registry(), true);
+        assert!(result.passed(), "{result}");
+    }
+}
