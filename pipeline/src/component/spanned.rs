@@ -27,6 +27,15 @@ impl Place {
         end: 0,
     };
 
+    /// The first byte of a file.
+    pub(crate) fn start_of(file: u32) -> Place {
+        Place {
+            file,
+            start: 0,
+            end: 0,
+        }
+    }
+
     /// Whether it is somewhere in a file.
     pub fn is_known(self) -> bool {
         self.file != Place::NONE.file

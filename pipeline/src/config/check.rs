@@ -1,78 +1,16 @@
-//! The graph as a whole: who takes what from whom, and what makes no sense together.
+//! The graph as a whole: what goes round in circles, what nobody takes, what makes no sense together.
 
 use std::collections::BTreeSet;
 
+use super::assemble::Draft;
 use super::de::Shared;
 use super::diagnostic::Diagnostic;
 use super::graph::{Graph, Node, OutputRef};
-use super::load::{Draft, WrittenInputs};
-use super::options::{BufferKind, EngineKeys, OnFailure, Redaction};
+use super::inputs::{glob, outputs, resolve};
+use super::options::{BufferKind, Redaction};
 use super::suggest;
 use super::tree::Table;
-use super::words;
-use crate::component::{Kind, Place, Spot};
-
-/// What of the engine's options this version does not have yet, or what contradicts itself.
-pub(super) fn engine(keys: &EngineKeys, path: &str, shared: &Shared<'_>) {
-    let say = |d: Diagnostic| shared.say(d);
-    if let Some(buffer) = &keys.buffer
-        && buffer.get().kind == BufferKind::Disk
-    {
-        say(Diagnostic::error(buffer.place(), format!("{path}.buffer"), "the disk queue comes with a later version")
-            .with_help("remove buffer: nothing is lost without it, since a source's position waits for the sink's answer"));
-    }
-    if let Some(on_failure) = &keys.on_failure
-        && *on_failure.get() != OnFailure::Warn
-    {
-        let word = if *on_failure.get() == OnFailure::Hold {
-            "hold"
-        } else {
-            "exec"
-        };
-        say(Diagnostic::error(
-            on_failure.place(),
-            format!("{path}.on_failure"),
-            format!("on_failure = \"{word}\" comes with a later version"),
-        )
-        .with_help("remove it, or write on_failure = \"warn\""));
-    }
-    if let Some(size) = &keys.batch.max_size
-        && size.get().get() == 0
-    {
-        say(Diagnostic::error(
-            size.place(),
-            format!("{path}.batch.max_size"),
-            "a batch of no bytes can hold no event",
-        )
-        .with_help("write max_size = \"1MiB\""));
-    }
-    if let Some(request) = &keys.request
-        && request.get().retry_initial_backoff > request.get().retry_max_backoff
-    {
-        let (first, most) = (
-            request.get().retry_initial_backoff,
-            request.get().retry_max_backoff,
-        );
-        say(Diagnostic::error(
-            request.place(),
-            format!("{path}.request"),
-            format!(
-                "the first wait before a repetition ({first}) is longer than the longest ({most})"
-            ),
-        )
-        .with_help(format!("write retry_max_backoff = \"{first}\" or more")));
-    }
-    if let Some(request) = &keys.request
-        && request.get().timeout.is_zero()
-    {
-        say(Diagnostic::error(
-            request.place(),
-            format!("{path}.request.timeout"),
-            "a wait of no time ends before any answer",
-        )
-        .with_help("write timeout = \"60s\""));
-    }
-}
+use crate::component::{Kind, Place};
 
 /// The list of secret keys can be made longer, not shorter.
 pub(super) fn redaction(redaction: &Redaction, root: &Table, shared: &Shared<'_>) {
@@ -93,24 +31,19 @@ pub(super) fn redaction(redaction: &Redaction, root: &Table, shared: &Shared<'_>
 
 /// Resolves inputs and looks at the graph as a whole.
 pub(super) fn graph(draft: &mut Draft, shared: &Shared<'_>) {
-    let broken: Vec<String> = draft.broken.iter().map(|(_, id)| id.clone()).collect();
-    let mut taken = BTreeSet::new();
-    let inputs = std::mem::take(&mut draft.inputs);
-    for wanted in &inputs {
-        let resolved = resolve(wanted, &draft.graph, &broken, shared);
-        taken.extend(resolved.iter().cloned());
-        let nodes = draft
-            .graph
-            .transforms
-            .iter_mut()
-            .chain(&mut draft.graph.sinks);
-        if let Some(node) = nodes.into_iter().find(|node| node.id == wanted.id) {
-            node.inputs = resolved;
+    let resolved: Vec<Vec<OutputRef>> = draft
+        .written
+        .iter()
+        .map(|wanted| resolve(wanted, draft, shared))
+        .collect();
+    let taken: BTreeSet<OutputRef> = resolved.iter().flatten().cloned().collect();
+    for (wanted, inputs) in draft.written.iter().zip(resolved) {
+        let graph = &mut draft.graph;
+        let mut nodes = graph.transforms.iter_mut().chain(&mut graph.sinks);
+        if let Some(node) = nodes.find(|node| node.id == wanted.id) {
+            node.inputs = inputs;
         }
     }
-    let any = |kind: Kind| {
-        draft.graph.nodes().any(|n| n.kind == kind) || draft.broken.iter().any(|(k, _)| *k == kind)
-    };
     for (kind, what, help) in [
         (
             Kind::Source,
@@ -123,218 +56,25 @@ pub(super) fn graph(draft: &mut Draft, shared: &Shared<'_>) {
             "add [sinks.NAME] with type = \"…\" and inputs = [\"…\"]",
         ),
     ] {
-        if !any(kind) {
+        if !draft.written.iter().any(|w| w.kind == kind) {
             shared.say(
-                Diagnostic::error(
-                    Place {
-                        file: 0,
-                        start: 0,
-                        end: 0,
-                    },
-                    kind.section(),
-                    what,
-                )
-                .with_help(help),
+                Diagnostic::error(Place::start_of(0), kind.section(), what)
+                    .with_help(help)
+                    .guessed(),
             );
         }
     }
-    let cyclic = cycles(&draft.graph, &inputs, shared);
-    untaken(&draft.graph, &taken, &inputs, &broken, shared);
+    let cyclic = cycles(draft, shared);
+    untaken(draft, &taken, shared);
     if !cyclic {
         order(&mut draft.graph.transforms);
         slow_neighbours(&draft.graph, shared);
     }
-    tests(&draft.graph, &broken, shared);
-}
-
-/// All outputs by name, those that can be taken.
-fn outputs(graph: &Graph) -> Vec<OutputRef> {
-    let mut all = Vec::new();
-    for node in graph.sources.iter().chain(&graph.transforms) {
-        if node.entry.main_output {
-            all.push(OutputRef {
-                id: node.id.clone(),
-                output: None,
-            });
-        }
-        all.extend(node.outputs.iter().map(|name| OutputRef {
-            id: node.id.clone(),
-            output: Some(name.clone()),
-        }));
-        all.push(OutputRef {
-            id: node.id.clone(),
-            output: Some("errors".to_owned()),
-        });
-    }
-    all
-}
-
-/// What the written inputs of one component mean.
-fn resolve(
-    wanted: &WrittenInputs,
-    graph: &Graph,
-    broken: &[String],
-    shared: &Shared<'_>,
-) -> Vec<OutputRef> {
-    let path = format!("{}.{}.inputs", wanted.kind.section(), wanted.id);
-    if wanted.written.is_empty() {
-        let example = outputs(graph)
-            .into_iter()
-            .find(|o| o.id != wanted.id)
-            .map_or("…".to_owned(), |o| o.to_string());
-        shared.say(
-            Diagnostic::error(
-                wanted.place,
-                &path,
-                format!(
-                    "the {} \"{}\" takes no events: it has no inputs",
-                    wanted.kind, wanted.id
-                ),
-            )
-            .with_help(format!("add inputs = [\"{example}\"]")),
-        );
-        return Vec::new();
-    }
-    let all = outputs(graph);
-    let mut resolved: Vec<OutputRef> = Vec::new();
-    for (i, (text, place)) in wanted.written.iter().enumerate() {
-        let path = format!("{path}[{i}]");
-        let mut found: Vec<OutputRef> = if text.contains('*') {
-            // A pattern means outputs that carry events on: `.errors` only where it is named. Nobody feeds itself by one.
-            let errors = text.ends_with(".errors");
-            let hits = all.iter().filter(|o| {
-                o.id != wanted.id && o.is_errors() == errors && glob(text, &o.to_string())
-            });
-            hits.cloned().collect()
-        } else {
-            all.iter()
-                .filter(|o| o.to_string() == *text)
-                .cloned()
-                .collect()
-        };
-        let id = text.split('.').next().unwrap_or_default();
-        if found.is_empty()
-            && !broken
-                .iter()
-                .any(|b| b == id || (text.contains('*') && glob(id, b)))
-        {
-            shared.say(nothing_called(text, *place, path, wanted, graph, &all));
-        }
-        if let Some(twice) = found.iter().find(|o| resolved.contains(o))
-            && !text.contains('*')
-        {
-            shared.say(
-                Diagnostic::warning(
-                    *place,
-                    format!("{}.{}.inputs[{i}]", wanted.kind.section(), wanted.id),
-                    format!("\"{twice}\" is taken twice"),
-                )
-                .with_help("remove one of the two; each event arrives once"),
-            );
-        }
-        found.retain(|o| !resolved.contains(o));
-        resolved.extend(found);
-    }
-    resolved
-}
-
-fn nothing_called(
-    text: &str,
-    place: Place,
-    path: String,
-    wanted: &WrittenInputs,
-    graph: &Graph,
-    all: &[OutputRef],
-) -> Diagnostic {
-    let me = format!("{} \"{}\"", wanted.kind, wanted.id);
-    let (id, output) = text
-        .split_once('.')
-        .map_or((text, None), |(id, output)| (id, Some(output)));
-    let names: Vec<String> = all
-        .iter()
-        .filter(|o| !o.is_errors() && o.id != wanted.id)
-        .map(ToString::to_string)
-        .collect();
-    if text.contains('*') {
-        let help = format!(
-            "there are {}",
-            suggest::list(names.iter().map(String::as_str), '"')
-        );
-        return Diagnostic::error(
-            place,
-            path,
-            format!("{me} takes \"{text}\", which matches nothing"),
-        )
-        .with_help(help);
-    }
-    match graph.node(id) {
-        Some(node) if node.kind == Kind::Sink => Diagnostic::error(
-            place,
-            path,
-            format!("{me} takes \"{text}\", which is a sink: nothing comes out of it"),
-        )
-        .with_also(node.place, format!("the sink \"{id}\""))
-        .with_help("take what the sink takes"),
-        Some(node) => {
-            let own: Vec<String> = all
-                .iter()
-                .filter(|o| o.id == id)
-                .map(ToString::to_string)
-                .collect();
-            let nearest = suggest::nearest(text, own.iter().map(String::as_str));
-            let meant = nearest
-                .map(|m| format!("did you mean \"{m}\"? "))
-                .unwrap_or_default();
-            let has = suggest::list(own.iter().map(String::as_str), '"');
-            let what = match output {
-                Some(output) => format!("but \"{id}\" has no output \"{output}\""),
-                None => format!("but \"{id}\" sends everything by its named outputs"),
-            };
-            Diagnostic::error(place, path, format!("{me} takes \"{text}\", {what}"))
-                .with_also(node.place, format!("the {} \"{id}\"", node.kind))
-                .with_help(format!("{meant}its outputs are {has}"))
-        }
-        None => {
-            let help = match suggest::nearest(text, names.iter().map(String::as_str)) {
-                Some(meant) => format!("did you mean \"{meant}\"?"),
-                None if names.is_empty() => "there is nothing to take events from yet".to_owned(),
-                None => format!(
-                    "there are {}",
-                    suggest::list(names.iter().map(String::as_str), '"')
-                ),
-            };
-            Diagnostic::error(
-                place,
-                path,
-                format!("{me} takes \"{text}\", which nothing is called"),
-            )
-            .with_help(help)
-        }
-    }
-}
-
-/// `*` stands for any letters, dots included.
-pub(super) fn glob(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else {
-        return false;
-    };
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else {
-        return rest.is_empty();
-    };
-    for part in middle {
-        let Some(at) = rest.find(part) else {
-            return false;
-        };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
+    tests(draft, shared);
 }
 
 /// Says each cycle once, with its whole path. Whether there was one.
-fn cycles(graph: &Graph, inputs: &[WrittenInputs], shared: &Shared<'_>) -> bool {
+fn cycles(draft: &Draft, shared: &Shared<'_>) -> bool {
     #[derive(Clone, Copy, PartialEq)]
     enum Seen {
         No,
@@ -368,7 +108,7 @@ fn cycles(graph: &Graph, inputs: &[WrittenInputs], shared: &Shared<'_>) -> bool 
             self.seen[at] = Seen::Done;
         }
     }
-    let nodes = &graph.transforms;
+    let nodes = &draft.graph.transforms;
     let mut walk = Walk {
         nodes,
         seen: vec![Seen::No; nodes.len()],
@@ -391,8 +131,8 @@ fn cycles(graph: &Graph, inputs: &[WrittenInputs], shared: &Shared<'_>) -> bool 
         ids.rotate_left(smallest);
         let first = ids[0];
         ids.push(first);
-        let written = inputs.iter().find(|i| i.id == first);
-        let place = written.map_or(Place::NONE, |w| w.place);
+        let written = draft.written.iter().find(|w| w.id == first);
+        let place = written.map_or(Place::NONE, |w| w.inputs_place);
         let message = if ids.len() == 2 {
             format!("\"{first}\" takes its own events")
         } else {
@@ -408,19 +148,16 @@ fn cycles(graph: &Graph, inputs: &[WrittenInputs], shared: &Shared<'_>) -> bool 
 }
 
 /// Outputs that nobody takes.
-fn untaken(
-    graph: &Graph,
-    taken: &BTreeSet<OutputRef>,
-    inputs: &[WrittenInputs],
-    broken: &[String],
-    shared: &Shared<'_>,
-) {
+fn untaken(draft: &Draft, taken: &BTreeSet<OutputRef>, shared: &Shared<'_>) {
+    let graph = &draft.graph;
     // An input that meant nothing probably meant one of these: its own error is enough.
-    let dangling: Vec<&str> = inputs
+    let known = outputs(graph);
+    let dangling: Vec<&str> = draft
+        .written
         .iter()
-        .flat_map(|w| &w.written)
+        .flat_map(|w| w.inputs.iter().flatten())
         .map(|(text, _)| text.as_str())
-        .filter(|text| !outputs(graph).iter().any(|o| o.to_string() == **text))
+        .filter(|text| !known.iter().any(|o| o.to_string() == **text))
         .collect();
     for output in outputs(graph) {
         if taken.contains(&output) || output.is_errors() {
@@ -433,7 +170,7 @@ fn untaken(
         let Some(node) = graph.node(&output.id) else {
             continue;
         };
-        if meant || broken.contains(&output.id) {
+        if meant {
             continue;
         }
         let path = format!("{}.{}", node.kind.section(), node.id);
@@ -464,7 +201,7 @@ fn untaken(
                 "add \"{name}\" to the inputs of a transform or a sink, or remove the transform"
             )),
         };
-        shared.say(diagnostic);
+        shared.say(diagnostic.guessed());
     }
 }
 
@@ -515,14 +252,11 @@ fn slow_neighbours(graph: &Graph, shared: &Shared<'_>) {
 }
 
 /// The places that the configuration's own tests name.
-fn tests(graph: &Graph, broken: &[String], shared: &Shared<'_>) {
+fn tests(draft: &Draft, shared: &Shared<'_>) {
+    let graph = &draft.graph;
     let all: Vec<String> = outputs(graph).iter().map(ToString::to_string).collect();
     let ids: Vec<&str> = graph.nodes().map(|n| n.id.as_str()).collect();
-    let known_broken = |text: &str| {
-        broken
-            .iter()
-            .any(|b| Some(b.as_str()) == text.split('.').next())
-    };
+    let known_broken = |text: &str| draft.is_broken(text.split('.').next().unwrap_or_default());
     for (n, test) in graph.tests.iter().enumerate() {
         let wrong = |text: &str, place: Place, key: &str, names: &mut dyn Iterator<Item = &str>| {
             let help = suggest::nearest(text, names).map_or_else(
@@ -596,80 +330,4 @@ fn tests(graph: &Graph, broken: &[String], shared: &Shared<'_>) {
             );
         }
     }
-}
-
-/// Builds every component and throws the result away, so that patterns and conditions are compiled before anything starts.
-pub(super) fn build(graph: &Graph, shared: &Shared<'_>) {
-    for node in graph.nodes() {
-        let Err(errors) = node.component.build(&graph.context(node)) else {
-            continue;
-        };
-        let path = format!("{}.{}", node.kind.section(), node.id);
-        for error in errors {
-            let (place, key) = match &error.spot {
-                Spot::Component => (node.place, path.clone()),
-                Spot::Key(key) => (
-                    place_of(&node.meaning, key).unwrap_or(node.place),
-                    words::join(&path, key),
-                ),
-                Spot::Value(place) => (*place, path_of(&node.meaning, *place, &path)),
-                Spot::Inside(place, range) => (
-                    shared.files.inside(*place, range.clone()).unwrap_or(*place),
-                    path_of(&node.meaning, *place, &path),
-                ),
-            };
-            let place = if place.is_known() { place } else { node.place };
-            shared.say(Diagnostic {
-                help: error.help,
-                note: error.note,
-                ..Diagnostic::error(place, key, error.message)
-            });
-        }
-    }
-}
-
-/// Where the value of a key path (`route[0].receiver`) stands; of what is not there, the nearest table above it.
-fn place_of(table: &Table, path: &str) -> Option<Place> {
-    let (key, rest) = path.split_once('.').unwrap_or((path, ""));
-    let (name, index) = key.split_once('[').unwrap_or((key, ""));
-    let entry = table.get(name)?;
-    let mut node = &entry.node;
-    let mut place = node.place;
-    let index = index.trim_end_matches(']').parse::<usize>().ok();
-    if let (Some(index), super::tree::Value::List(items)) = (index, &node.value)
-        && let Some(item) = items.get(index)
-    {
-        node = item;
-        place = item.place;
-    }
-    match &node.value {
-        super::tree::Value::Table(inner) if !rest.is_empty() => {
-            Some(place_of(inner, rest).unwrap_or(place))
-        }
-        _ => Some(place),
-    }
-}
-
-/// The key path of the value at `place`.
-fn path_of(table: &Table, place: Place, path: &str) -> String {
-    fn look(node: &super::tree::Node, place: Place, path: &str) -> Option<String> {
-        if node.place == place {
-            return Some(path.to_owned());
-        }
-        match &node.value {
-            super::tree::Value::Table(table) => walk(table, place, path),
-            super::tree::Value::List(items) => items
-                .iter()
-                .enumerate()
-                .find_map(|(i, item)| look(item, place, &format!("{path}[{i}]"))),
-            _ => None,
-        }
-    }
-    fn walk(table: &Table, place: Place, path: &str) -> Option<String> {
-        table
-            .0
-            .iter()
-            .find_map(|entry| look(&entry.node, place, &words::join(path, &entry.key)))
-    }
-    walk(table, place, path).unwrap_or_else(|| path.to_owned())
 }

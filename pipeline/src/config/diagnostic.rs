@@ -35,6 +35,8 @@ pub struct Diagnostic {
     pub note: Option<String>,
     /// Other places that belong to it, with a word about each.
     pub also: Vec<(Place, String)>,
+    /// Whether it may only seem so because another mistake hides what is needed.
+    pub(crate) guess: bool,
 }
 
 impl Diagnostic {
@@ -48,6 +50,7 @@ impl Diagnostic {
             help: None,
             note: None,
             also: Vec::new(),
+            guess: false,
         }
     }
 
@@ -63,6 +66,13 @@ impl Diagnostic {
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Not to be said where a file could not be read as a whole.
+    #[must_use]
+    pub(crate) fn guessed(mut self) -> Self {
+        self.guess = true;
         self
     }
 

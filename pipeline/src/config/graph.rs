@@ -55,7 +55,7 @@ pub struct Node {
     /// Where it begins in the files.
     pub place: Place,
     pub(crate) entry: Entry,
-    /// All its keys with variables filled in, to see whether it changed.
+    /// All its keys, with a digest of what their variables stand for, to see whether it changed.
     pub(crate) meaning: Table,
 }
 

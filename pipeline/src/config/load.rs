@@ -3,25 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zeroize::Zeroize;
+
+use super::assemble::{SECTIONS, assemble};
+use super::built;
 use super::check;
 use super::de::{Reader, Shared};
 use super::diagnostic::{Diagnostic, Diagnostics, Files, Severity};
 use super::env::Env;
-use super::graph::{Graph, Node};
-use super::interpolate;
-use super::options::{
-    Batch, EngineKeys, EngineOptions, Globals, OnFailure, SINK_KEYS, SOURCE_KEYS, TRANSFORM_KEYS,
-    Top,
-};
-use super::suggest;
+use super::graph::Graph;
 use super::tree::{self, Entry, Node as Tree, Table, Value};
-use crate::component::{AnyConfig, BuildErrors, Kind, Place, Registry, Workers};
-use crate::units::Duration;
-
-const SECTIONS: [Kind; 3] = [Kind::Source, Kind::Transform, Kind::Sink];
-
-/// Sections of other versions, which are better refused by name than as unknown.
-const LATER: [&str; 4] = ["enrichment_tables", "report", "peer", "retention"];
+use crate::component::{AnyConfig, BuildErrors, Kind, Place, Registry};
 
 /// Reads files and folders (`*.toml`, by name) as one configuration.
 ///
@@ -35,31 +27,31 @@ pub fn load(
     let mut files = Files::default();
     let mut found = Vec::new();
     let tables = read_files(paths, env, &mut files, &mut found);
-    // What TOML itself refuses makes everything after it guesswork: say that first, and alone.
-    if found
-        .iter()
-        .any(|d: &Diagnostic| d.severity == Severity::Error)
-    {
-        return Err(Diagnostics::new(Arc::new(files), found));
-    }
+    // A file that could not be read as a whole may hold what seems to be missing.
+    let whole = found.iter().all(|d| d.severity != Severity::Error);
+    let broken_lines: Vec<(u32, usize)> = found.iter().map(|d| line_of(&files, d)).collect();
     let root = merge(tables, &files, &mut found);
     let shared = Shared::new(env, &files);
-    shared.found.borrow_mut().extend(found);
-    let mut graph = Assembly {
-        registry,
-        shared: &shared,
-    }
-    .graph(root);
-    check::graph(&mut graph, &shared);
-    check::build(&graph.graph, &shared);
-    let (found, revealed) = (shared.found.into_inner(), shared.revealed.into_inner());
-    let found = found.into_iter().map(|d| conceal(d, &revealed)).collect();
+    let mut draft = assemble(root, registry, &shared);
+    check::graph(&mut draft, &shared);
+    built::build(&draft.graph, &shared);
+    let (later, mut revealed) = (shared.found.into_inner(), shared.revealed.into_inner());
+    let later = later
+        .into_iter()
+        .filter(|d| whole || !(d.guess || broken_lines.contains(&line_of(&files, d))));
+    found.extend(later.map(|d| conceal(d, &revealed)));
+    revealed.iter_mut().for_each(|(value, _)| value.zeroize());
     let diagnostics = Diagnostics::new(Arc::new(files), found);
     if diagnostics.errors() > 0 {
         Err(diagnostics)
     } else {
-        Ok((graph.graph, diagnostics))
+        Ok((draft.graph, diagnostics))
     }
+}
+
+fn line_of(files: &Files, diagnostic: &Diagnostic) -> (u32, usize) {
+    let place = diagnostic.place;
+    (place.file, files.line_column(place.file, place.start).line)
 }
 
 /// Parses the keys of one component alone, without the engine's: for tests and for manual pages.
@@ -76,11 +68,7 @@ pub fn parse_component(
     let table = tree::parse(&files, file, &mut found);
     let shared = Shared::new(env, &files);
     shared.found.borrow_mut().extend(found);
-    let place = Place {
-        file,
-        start: 0,
-        end: 0,
-    };
+    let place = Place::start_of(file);
     let parsed = match registry.find(kind, type_name) {
         Some(entry) => {
             let what = format!("type \"{type_name}\"");
@@ -256,415 +244,6 @@ fn clash(path: &str, first: &Entry, again: &Entry, files: &Files) -> Diagnostic 
     )
     .with_also(first.key_place, "first set here")
     .with_help("keep one of the two, or give them different names")
-}
-
-/// A graph in the making: what the checks need besides what runs.
-pub(crate) struct Draft {
-    pub(crate) graph: Graph,
-    /// Ids of components that could not be read: no further errors about them.
-    pub(crate) broken: Vec<(Kind, String)>,
-    /// Per component (in the order of [`Graph::nodes`] by id): its inputs as written, and the place of the key.
-    pub(crate) inputs: Vec<WrittenInputs>,
-}
-
-pub(crate) struct WrittenInputs {
-    pub(crate) id: String,
-    pub(crate) kind: Kind,
-    pub(crate) place: Place,
-    pub(crate) written: Vec<(String, Place)>,
-}
-
-struct Assembly<'a> {
-    registry: &'a Registry,
-    shared: &'a Shared<'a>,
-}
-
-impl Assembly<'_> {
-    fn graph(&self, mut root: Table) -> Draft {
-        let mut sections = Vec::new();
-        for kind in SECTIONS {
-            if let Some(entry) = root.take(kind.section()) {
-                sections.push((kind, entry));
-            }
-        }
-        let globals = self.top(root);
-        let (tests, globals) = globals.unwrap_or_default();
-        let graph = Graph {
-            tests,
-            globals: Arc::new(globals),
-            ..Graph::default()
-        };
-        let mut draft = Draft {
-            graph,
-            broken: Vec::new(),
-            inputs: Vec::new(),
-        };
-        for (kind, section) in sections {
-            let Value::Table(components) = section.node.value else {
-                self.shared.say(
-                    Diagnostic::error(
-                        section.key_place,
-                        kind.section(),
-                        format!("`{}` must be a table", kind.section()),
-                    )
-                    .with_help(format!("write [{}.NAME]", kind.section())),
-                );
-                continue;
-            };
-            for component in components.0 {
-                self.component(kind, component, &mut draft);
-            }
-        }
-        draft
-    }
-
-    /// What is no component.
-    fn top(&self, mut root: Table) -> Option<(Vec<super::TestCase>, Globals)> {
-        for name in LATER {
-            if let Some(entry) = root.take(name) {
-                self.shared.say(
-                    Diagnostic::error(
-                        entry.key_place,
-                        name,
-                        format!("`{name}` comes with a later version"),
-                    )
-                    .with_help(format!("remove [{name}] for now")),
-                );
-            }
-        }
-        let place = Place {
-            file: 0,
-            start: 0,
-            end: 0,
-        };
-        let reader = Reader {
-            shared: self.shared,
-            table: &root,
-            place,
-            path: String::new(),
-            others: &["sources", "transforms", "sinks"],
-            what: "a configuration".to_owned(),
-        };
-        let top: Top = reader.read()?;
-        check::redaction(&top.redaction, &root, self.shared);
-        let globals = Globals {
-            data_dir: top.data_dir,
-            cluster: top.cluster,
-            host: self.shared.env.host(),
-            admin: top.admin,
-            redaction: top.redaction,
-            log: top.log,
-        };
-        Some((top.tests, globals))
-    }
-
-    fn component(&self, kind: Kind, entry: Entry, draft: &mut Draft) {
-        let id = entry.key;
-        let path = format!("{}.{id}", kind.section());
-        let say = |d: Diagnostic| self.shared.say(d);
-        let name_is_good = !id.is_empty()
-            && id
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        if !name_is_good {
-            let better: String = id
-                .to_lowercase()
-                .chars()
-                .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-                .collect();
-            say(Diagnostic::error(
-                entry.key_place,
-                &path,
-                format!("{id:?} cannot be the name of a component"),
-            )
-            .with_help(format!(
-                "names are lower-case letters, digits and _: write [{}.{better}]",
-                kind.section()
-            )));
-        }
-        let Value::Table(table) = entry.node.value else {
-            say(Diagnostic::error(
-                entry.key_place,
-                &path,
-                format!("`{path}` must be a table, not {}", entry.node.value.sort()),
-            )
-            .with_help(format!("write [{path}] and below it type = \"…\"")));
-            draft.broken.push((kind, id));
-            return;
-        };
-        let other = draft
-            .graph
-            .nodes()
-            .find(|n| n.id == id)
-            .map(|n| (n.kind, n.place));
-        if let Some((other, place)) = other {
-            say(Diagnostic::error(
-                entry.key_place,
-                &path,
-                format!("a {other} is already called {id:?}"),
-            )
-            .with_also(place, format!("the {other} {id:?}"))
-            .with_help(
-                "names are one list for sources, transforms and sinks: rename one of the two",
-            ));
-            return;
-        }
-        let place = entry.key_place;
-        let meaning = self.filled(&table);
-        let keys = match kind {
-            Kind::Source => SOURCE_KEYS,
-            Kind::Transform => TRANSFORM_KEYS,
-            Kind::Sink => SINK_KEYS,
-        };
-        // A key of the engine that this kind of component does not take gets its own words, not "unknown".
-        let (engine, own) = table.split(|key| SINK_KEYS.contains(&key));
-        let (engine, foreign) = engine.split(|key| keys.contains(&key));
-        let engine_keys = Reader {
-            shared: self.shared,
-            table: &engine,
-            place,
-            path: path.clone(),
-            others: &[],
-            what: format!("the {kind} \"{id}\""),
-        }
-        .read::<EngineKeys>();
-        let type_name = match engine.get("type") {
-            Some(Entry {
-                node:
-                    Tree {
-                        value: Value::Text(name),
-                        place,
-                    },
-                ..
-            }) => Some((name.clone(), *place)),
-            Some(_) => None,
-            None => {
-                let known = suggest::list(self.registry.of(kind).map(|e| e.type_name), '"');
-                say(Diagnostic::error(
-                    place,
-                    &path,
-                    format!("the {kind} \"{id}\" does not say its type"),
-                )
-                .with_help(format!("add type = \"…\", one of {known}")));
-                None
-            }
-        };
-        let found = type_name.and_then(|(name, at)| self.type_of(kind, &name, at, &path));
-        if let Some(inputs) = engine_keys.as_ref().and_then(|k| k.inputs.as_ref()) {
-            let written = inputs
-                .iter()
-                .map(|i| (i.get().clone(), i.place()))
-                .collect();
-            draft.inputs.push(WrittenInputs {
-                id: id.clone(),
-                kind,
-                place: inputs.place(),
-                written,
-            });
-        } else if kind != Kind::Source && engine.get("inputs").is_none() {
-            draft.inputs.push(WrittenInputs {
-                id: id.clone(),
-                kind,
-                place,
-                written: Vec::new(),
-            });
-        }
-        let Some(component) = found else {
-            draft.broken.push((kind, id));
-            return;
-        };
-        let mut foreign_is_own = Table::default();
-        for key in foreign.0 {
-            // A source may well have an option of its own that sinks share, such as `request`.
-            if has_property(&component, &key.key) {
-                foreign_is_own.0.push(key);
-            } else {
-                let belongs = if TRANSFORM_KEYS.contains(&key.key.as_str()) {
-                    "transforms and sinks"
-                } else {
-                    "sinks"
-                };
-                let full = format!("{path}.{}", key.key);
-                say(Diagnostic::error(
-                    key.key_place,
-                    full,
-                    format!("a {kind} takes no `{}`: it belongs to {belongs}", key.key),
-                )
-                .with_help("remove it here"));
-            }
-        }
-        let own = Table(own.0.into_iter().chain(foreign_is_own.0).collect());
-        let what = format!("type \"{}\"", component.type_name);
-        let reader = Reader {
-            shared: self.shared,
-            table: &own,
-            place,
-            path: path.clone(),
-            others: keys,
-            what,
-        };
-        let parsed = (component.parse)(&reader);
-        let (Some(parsed), Some(keys)) = (parsed, engine_keys) else {
-            draft.broken.push((kind, id));
-            return;
-        };
-        let engine = self.engine(&keys, &component, &path, &id);
-        let node = Node {
-            id,
-            kind,
-            type_name: component.type_name,
-            stateful: component.stateful,
-            network: component.network,
-            inputs: Vec::new(),
-            outputs: parsed.outputs(),
-            engine,
-            component: parsed,
-            place,
-            entry: component,
-            meaning,
-        };
-        match kind {
-            Kind::Source => draft.graph.sources.push(node),
-            Kind::Transform => draft.graph.transforms.push(node),
-            Kind::Sink => draft.graph.sinks.push(node),
-        }
-    }
-
-    fn type_of(
-        &self,
-        kind: Kind,
-        name: &str,
-        at: Place,
-        path: &str,
-    ) -> Option<crate::component::Entry> {
-        if let Some(entry) = self.registry.find(kind, name) {
-            return Some(*entry);
-        }
-        let path = format!("{path}.type");
-        let elsewhere = self.registry.iter().find(|e| e.type_name == name);
-        let names = || self.registry.of(kind).map(|e| e.type_name);
-        let all = format!("{kind}s are {}", suggest::list(names(), '"'));
-        let help = match (suggest::nearest(name, names()), elsewhere) {
-            (_, Some(other)) => format!(
-                "\"{name}\" is a {}: put it under [{}.…]; {all}",
-                other.kind,
-                other.kind.section()
-            ),
-            (Some(meant), None) => format!("did you mean \"{meant}\"? {all}"),
-            (None, None) => all,
-        };
-        self.shared.say(
-            Diagnostic::error(at, path, format!("there is no {kind} of type {name:?}"))
-                .with_help(help),
-        );
-        None
-    }
-
-    /// The engine's options with defaults, and what is wrong with them together.
-    fn engine(
-        &self,
-        keys: &EngineKeys,
-        entry: &crate::component::Entry,
-        path: &str,
-        id: &str,
-    ) -> EngineOptions {
-        let say = |d: Diagnostic| self.shared.say(d);
-        if let Some(workers) = &keys.workers
-            && workers.get().get() > 1
-            && entry.workers == Workers::One
-        {
-            let why = if entry.stateful {
-                "it remembers, and its memory is one"
-            } else {
-                "it writes in order, and one alone can"
-            };
-            say(Diagnostic::error(
-                workers.place(),
-                format!("{path}.workers"),
-                format!(
-                    "{} \"{id}\" of type \"{}\" runs once: {why}",
-                    entry.kind, entry.type_name
-                ),
-            )
-            .with_help("remove workers, or write workers = 1"));
-        }
-        check::engine(keys, path, self.shared);
-        if let Some(request) = &keys.request
-            && !entry.network
-        {
-            say(Diagnostic::warning(
-                request.place(),
-                format!("{path}.request"),
-                format!(
-                    "type \"{}\" writes over no network, so `request` does nothing",
-                    entry.type_name
-                ),
-            )
-            .with_help("remove it"));
-        }
-        EngineOptions {
-            workers: keys.workers.as_ref().map(|w| *w.get()),
-            kind: entry.workers,
-            batch: Batch::resolve(&keys.batch, entry.batch),
-            buffer: keys
-                .buffer
-                .as_ref()
-                .map(|b| b.get().clone())
-                .unwrap_or_default(),
-            request: keys
-                .request
-                .as_ref()
-                .map(|r| r.get().clone())
-                .unwrap_or_default(),
-            on_failure: keys
-                .on_failure
-                .as_ref()
-                .map_or(OnFailure::Warn, |o| *o.get()),
-            failure_after: keys.failure_after.unwrap_or(Duration::from_secs(60)),
-            healthcheck: keys.healthcheck.unwrap_or(true),
-        }
-    }
-
-    /// A table with its variables filled in, for comparison only; what cannot be filled in stays as written.
-    fn filled(&self, table: &Table) -> Table {
-        fn node(tree: &Tree, env: &dyn Env) -> Tree {
-            let value = match &tree.value {
-                Value::Text(text) => Value::Text(
-                    interpolate::fill(text, env, &mut Vec::new())
-                        .map_or_else(|_| text.clone(), |t| t.into_owned()),
-                ),
-                Value::List(items) => {
-                    Value::List(items.iter().map(|item| node(item, env)).collect())
-                }
-                Value::Table(table) => Value::Table(all(table, env)),
-                other => other.clone(),
-            };
-            Tree {
-                place: tree.place,
-                value,
-            }
-        }
-        fn all(table: &Table, env: &dyn Env) -> Table {
-            Table(
-                table
-                    .0
-                    .iter()
-                    .map(|e| Entry {
-                        node: node(&e.node, env),
-                        ..e.clone()
-                    })
-                    .collect(),
-            )
-        }
-        all(table, self.shared.env)
-    }
-}
-
-fn has_property(entry: &crate::component::Entry, key: &str) -> bool {
-    let schema = entry.schema(&mut schemars::SchemaGenerator::default());
-    schema
-        .get("properties")
-        .is_some_and(|p| p.get(key).is_some())
 }
 
 /// For a caller that has only the errors of one component.

@@ -4,20 +4,27 @@
 //! mistakes at once ([`de`], [`words`]) → look at the graph as a whole ([`check`]) → build every component and throw the
 //! result away, so that patterns and conditions are compiled before anything starts.
 
+mod assemble;
+mod built;
 mod check;
 pub(crate) mod de;
 mod diagnostic;
 mod diff;
+mod engine;
 mod env;
+mod fault;
 mod graph;
+mod inputs;
 mod interpolate;
 mod load;
 mod manual;
+mod needs;
 mod options;
 mod render;
 mod schema;
 mod suggest;
 mod tree;
+mod values;
 mod words;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Files, Severity};
@@ -31,3 +38,6 @@ pub use options::{
     Redaction, Request, TestCase, TestInput, TestOutput,
 };
 pub use schema::schema;
+
+#[cfg(test)]
+mod tests;

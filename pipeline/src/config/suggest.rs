@@ -57,6 +57,19 @@ pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>, quote: char) ->
     }
 }
 
+/// `"a"`, `"a" or "b"`, `"a", "b" or "c"`: a choice for a message.
+pub(crate) fn either<'a>(names: impl IntoIterator<Item = &'a str>, quote: char) -> String {
+    let names: Vec<String> = names
+        .into_iter()
+        .map(|n| format!("{quote}{n}{quote}"))
+        .collect();
+    match names.as_slice() {
+        [] => "nothing".to_owned(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} or {last}", most.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,6 +57,21 @@ impl Table {
         self.0.iter().find(|entry| entry.key == key)
     }
 
+    /// The table at a path like `route[0].match`.
+    pub(crate) fn at(&self, path: &str) -> Option<&Table> {
+        let (step, rest) = path.split_once('.').unwrap_or((path, ""));
+        let (key, index) = step.split_once('[').unwrap_or((step, ""));
+        let mut node = &self.get(key)?.node;
+        if let Value::List(items) = &node.value {
+            node = items.get(index.trim_end_matches(']').parse::<usize>().ok()?)?;
+        }
+        match &node.value {
+            Value::Table(table) if rest.is_empty() => Some(table),
+            Value::Table(table) => table.at(rest),
+            _ => None,
+        }
+    }
+
     pub(crate) fn take(&mut self, key: &str) -> Option<Entry> {
         let at = self.0.iter().position(|entry| entry.key == key)?;
         Some(self.0.remove(at))
@@ -94,10 +109,6 @@ fn place(file: u32, span: Range<usize>) -> Place {
 fn syntax_error(text: &str, file: u32, message: &str, span: Range<usize>) -> Diagnostic {
     let at = place(file, span.clone());
     let written = text.get(span.clone()).unwrap_or_default();
-    let line = text[..span.start.min(text.len())]
-        .rsplit('\n')
-        .next()
-        .unwrap_or_default();
     let help = if message.contains("duplicate key") {
         Some("a key may be set once: keep one of the two".to_owned())
     } else if message.contains("string values must be quoted") {
@@ -107,17 +118,15 @@ fn syntax_error(text: &str, file: u32, message: &str, span: Range<usize>) -> Dia
             "in \"…\" a backslash starts an escape: write '…' instead, where it stands for itself"
                 .to_owned(),
         )
-    } else if message.contains("unclosed")
-        || message.contains("missing")
-        || message.contains("expected")
-        || line.contains('"')
-    {
+    } else if message.contains("comma") {
+        Some("put a comma between the two".to_owned())
+    } else if message.contains("basic string") || message.contains("literal string") {
+        Some("close the text with the quote it began with".to_owned())
+    } else {
         Some(
-            "see https://toml.io for how TOML is written: key = \"text\", [section], list = [1, 2]"
+            "TOML is written key = \"text\", [section], list = [1, 2]; see https://toml.io"
                 .to_owned(),
         )
-    } else {
-        None
     };
     Diagnostic {
         help,

@@ -1,6 +1,6 @@
 //! Mistakes in words: what is wrong, and what to write instead.
 
-use super::de::Problem;
+use super::fault::Problem;
 use super::suggest;
 use super::tree::{Node, Value};
 
@@ -37,30 +37,6 @@ fn written(value: &Value) -> Option<String> {
     }
 }
 
-/// What to write for a key, from its schema.
-pub(crate) fn sample(schema: Option<&serde_json::Value>) -> &'static str {
-    let sort = schema.and_then(|s| s.get("type")).and_then(|t| match t {
-        serde_json::Value::Array(list) => list.first().and_then(|t| t.as_str()),
-        other => other.as_str(),
-    });
-    match (
-        sort,
-        schema
-            .and_then(|s| s.get("format"))
-            .and_then(|f| f.as_str()),
-    ) {
-        (_, Some("duration")) => "\"10s\"",
-        (_, Some("bytes")) => "\"1MiB\"",
-        (Some("string"), _) => "\"…\"",
-        (Some("integer"), _) => "1",
-        (Some("number"), _) => "1.0",
-        (Some("boolean"), _) => "true",
-        (Some("array"), _) => "[\"…\"]",
-        (Some("object"), _) => "{ … }",
-        _ => "…",
-    }
-}
-
 /// What an unknown key is called and what it should have been.
 pub(crate) fn unknown_key(
     key: &str,
@@ -71,6 +47,9 @@ pub(crate) fn unknown_key(
 ) -> (String, String) {
     let known = || expected.iter().chain(others).copied();
     let message = format!("{what} has no key `{key}`");
+    if let Some(help) = elsewhere(key, node, others) {
+        return (message, help);
+    }
     for (suffix, unit) in [
         ("_secs", "s"),
         ("_seconds", "s"),
@@ -90,24 +69,58 @@ pub(crate) fn unknown_key(
         });
         let meant = meant.or_else(|| suggest::nearest(stem, known()));
         if let Some(meant) = meant {
-            let value = match node.value {
-                Value::Int(number) => format!("{number}{unit}"),
-                Value::Float(number) => format!("{number}{unit}"),
-                _ if unit == "B" => "64MiB".to_owned(),
-                _ => "10s".to_owned(),
-            };
+            let value = with_unit(node, unit);
             return (message, format!("write {meant} = \"{value}\""));
         }
     }
     let help = match suggest::nearest(key, known()) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None if expected.is_empty() => "remove it: there are no keys here".to_owned(),
+        None if others.contains(&"sources") => {
+            format!("its keys are {}", suggest::list(known(), '`'))
+        }
         None => format!(
             "its keys are {}",
             suggest::list(expected.iter().copied(), '`')
         ),
     };
     (message, help)
+}
+
+/// The value with a unit, for a key that said it in its name.
+fn with_unit(node: &Node, unit: &str) -> String {
+    match node.value {
+        Value::Int(number) => format!("{number}{unit}"),
+        Value::Float(number) => format!("{number}{unit}"),
+        _ if unit == "B" => "64MiB".to_owned(),
+        _ => "10s".to_owned(),
+    }
+}
+
+/// Options that other programs have at the top of a sink and this one in a table.
+fn elsewhere(key: &str, node: &Node, others: &[&str]) -> Option<String> {
+    let (table, inner, unit) = match key {
+        "timeout" | "timeout_secs" | "request_timeout" => ("request", "timeout", "s"),
+        "concurrency" => ("request", "concurrency", ""),
+        "headers" => {
+            return others
+                .contains(&"request")
+                .then(|| "write request = { headers = { … } }".to_owned());
+        }
+        "batch_size" | "max_events" => ("batch", "max_events", ""),
+        "batch_timeout" => ("batch", "timeout", "s"),
+        "batch_bytes" | "max_bytes" => ("batch", "max_size", "B"),
+        _ => return None,
+    };
+    if !others.contains(&table) {
+        return None;
+    }
+    let value = match &node.value {
+        Value::Text(text) => format!("{text:?}"),
+        _ if unit.is_empty() => written(&node.value).unwrap_or_else(|| "4".to_owned()),
+        _ => format!("\"{}\"", with_unit(node, unit)),
+    };
+    Some(format!("write {table} = {{ {inner} = {value} }}"))
 }
 
 /// Any other mistake: (what is wrong, what to write instead).
@@ -156,7 +169,8 @@ pub(crate) fn say(
         }
         Problem::Custom(text) => {
             let (why, help) = text.split_once('\n').unwrap_or((text, ""));
-            let help = (!help.is_empty()).then(|| help.to_owned());
+            let (why, known) = common(why);
+            let help = (!help.is_empty()).then(|| help.to_owned()).or(known);
             if filled {
                 return (
                     format!("`{key}`: what {raw:?} stands for is not accepted"),
@@ -175,6 +189,26 @@ pub(crate) fn say(
             Some(format!("add {missing} = …")),
         ),
         Problem::Said | Problem::Unknown { .. } => (String::new(), None),
+    }
+}
+
+/// What the standard library says about a text, in our words and with a remedy.
+fn common(why: &str) -> (&str, Option<String>) {
+    match why {
+        "invalid socket address syntax" => (
+            "that is no address with a port",
+            Some(
+                "write an IP address and a port, like \"127.0.0.1:8687\" or \"[::1]:8687\""
+                    .to_owned(),
+            ),
+        ),
+        "invalid IP address syntax"
+        | "invalid IPv4 address syntax"
+        | "invalid IPv6 address syntax" => (
+            "that is no IP address",
+            Some("write one like \"192.0.2.1\" or \"2001:db8::1\"".to_owned()),
+        ),
+        _ => (why, None),
     }
 }
 
@@ -198,6 +232,14 @@ fn wanted(expected: &str) -> String {
     }
 }
 
+fn yes_or_no(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
 /// The value as it should have been written.
 fn instead(value: &Value, expected: &str, key: &str) -> Option<String> {
     let text = match (expected, value) {
@@ -209,11 +251,9 @@ fn instead(value: &Value, expected: &str, key: &str) -> Option<String> {
         ("a list", Value::Text(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_)) => {
             format!("[{}]", written(value)?)
         }
-        ("true or false", Value::Text(text)) => match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" | "1" => "true".to_owned(),
-            "false" | "no" | "off" | "0" => "false".to_owned(),
-            _ => return None,
-        },
+        ("true or false", Value::Text(text)) if yes_or_no(text).is_some() => {
+            yes_or_no(text).unwrap_or_default().to_string()
+        }
         ("true or false", Value::Int(number @ (0 | 1))) => (*number == 1).to_string(),
         (_, Value::Text(text))
             if expected.contains("number") && text.trim().parse::<f64>().is_ok() =>
@@ -224,7 +264,27 @@ fn instead(value: &Value, expected: &str, key: &str) -> Option<String> {
         _ if expected.starts_with("a size") => "\"64MiB\"".to_owned(),
         ("a table", _) => "{ … }".to_owned(),
         ("a list", Value::Table(_)) => "[…]".to_owned(),
-        _ => return None,
+        ("true or false", _) => {
+            return Some(format!(
+                "write {key} = true or {key} = false, without quotes"
+            ));
+        }
+        (_, Value::Text(_)) if expected.contains("number") => {
+            return Some(format!("write the number without quotes: {key} = 1"));
+        }
+        ("a string", _) => "\"…\"".to_owned(),
+        ("a list", _) => "[…]".to_owned(),
+        (_, Value::Int(number)) if expected.contains("number") => {
+            let low = if expected.contains("1 or more") { 1 } else { 0 };
+            let high = expected
+                .rsplit(' ')
+                .next()
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(i64::MAX);
+            (*number).clamp(low, high).to_string()
+        }
+        _ if expected.contains("number") => "1".to_owned(),
+        _ => return Some(format!("write {key} as {expected}")),
     };
     let key = key.split('[').next().unwrap_or(key);
     Some(format!("write {key} = {text}"))
