@@ -9,6 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+/// The program under test; `PVETRAIL_BIN` names another one, like a release build.
+fn program() -> Command {
+    Command::new(
+        std::env::var_os("PVETRAIL_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_pvetrail").into()),
+    )
+}
+
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -45,7 +52,7 @@ impl Ground {
             .append(true)
             .open(self.path("log"))
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_pvetrail"))
+        let child = program()
             .arg("run")
             .arg(self.path("graph.toml"))
             .stdin(Stdio::null())
@@ -62,7 +69,7 @@ impl Ground {
             status,
             stdout,
             stderr,
-        } = Command::new(env!("CARGO_BIN_EXE_pvetrail"))
+        } = program()
             .args(args)
             .current_dir(self.folder.path())
             .output()
