@@ -5,7 +5,7 @@
 #[allow(dead_code, reason = "each test uses its part")]
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use support::store::{Store, Trouble};
@@ -44,7 +44,7 @@ fn messages(range: std::ops::Range<usize>) -> Vec<String> {
 
 /// What `dlq ls --json` counts, by reason.
 fn dead(ground: &Ground) -> BTreeMap<String, u64> {
-    let (_, out) = ground.pvetrail(&["dlq", "ls", "--json", "graph.toml"]);
+    let (_, out) = ground.pvetrail(&["dlq", "ls", "--json", "--data-dir", "data"]);
     let rows = out
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
@@ -57,25 +57,9 @@ fn dead(ground: &Ground) -> BTreeMap<String, u64> {
     .collect()
 }
 
-#[test]
-fn killed_again_and_again_it_loses_nothing_and_stores_nothing_twice() {
-    let long = std::env::var_os("PVETRAIL_LONG").is_some();
-    let kills = if long { 1000 } else { 25 };
-    let per_kill = if long { 300 } else { 4000 };
-    let (ground, store) = (Ground::new(), Store::start());
-    ground.configure(&graph(&ground, &store, ""));
+/// Writes lines and kills the program, again and again; starts it once more and waits until `done`.
+fn kill_and_kill_again(ground: &Ground, kills: usize, per_kill: usize, done: impl FnMut() -> bool) {
     let mut random = fastrand::Rng::with_seed(7);
-    let mut trouble = fastrand::Rng::with_seed(8);
-    store.on_request(move |_| match trouble.u32(..20) {
-        0 => Some(Trouble::Status(503, "later".to_owned())),
-        1 => Some(Trouble::HalfAnAnswer),
-        2 => Some(Trouble::Closed),
-        _ => None,
-    });
-    let mut trouble = fastrand::Rng::with_seed(9);
-    store.on_item(move |_| {
-        (trouble.u32(..5000) == 0).then_some((429, "es_rejected_execution_exception", "full"))
-    });
     let log = ground.path("in.log");
     for n in 0..kills {
         if n % 7 == 3 {
@@ -93,17 +77,88 @@ fn killed_again_and_again_it_loses_nothing_and_stores_nothing_twice() {
         std::thread::sleep(Duration::from_millis(random.u64(0..100)));
         program.kill();
     }
-    store.heal();
     let program = ground.start();
-    ground.until("everything is stored", || store.len() >= kills * per_kill);
+    ground.until("everything has arrived", done);
     assert_eq!(program.stop(), Some(0), "{}", ground.log());
-    let stored = store.messages();
-    assert_eq!(
-        stored.len(),
-        kills * per_kill,
-        "something was stored under two ids"
+}
+
+/// Whether the long form is wanted.
+fn long() -> bool {
+    std::env::var_os("PVETRAIL_LONG").is_some()
+}
+
+#[test]
+fn killed_again_and_again_it_loses_nothing_and_stores_nothing_twice() {
+    let (kills, per_kill) = if long() { (1000, 300) } else { (25, 4000) };
+    let (ground, store) = (Ground::new(), Store::start());
+    ground.configure(&graph(&ground, &store, ""));
+    let mut trouble = fastrand::Rng::with_seed(8);
+    store.on_request(move |_| match trouble.u32(..20) {
+        0 => Some(Trouble::Status(503, "later".to_owned())),
+        1 => Some(Trouble::HalfAnAnswer),
+        2 => Some(Trouble::Closed),
+        _ => None,
+    });
+    let mut trouble = fastrand::Rng::with_seed(9);
+    store.on_item(move |_| {
+        (trouble.u32(..5000) == 0).then_some((429, "es_rejected_execution_exception", "full"))
+    });
+    kill_and_kill_again(&ground, kills, per_kill, || store.len() >= kills * per_kill);
+    // A line that was stored under two ids would be there twice.
+    assert_eq!(store.messages(), messages(0..kills * per_kill));
+    assert!(dead(&ground).is_empty());
+}
+
+#[test]
+fn killed_again_and_again_every_sink_of_a_source_gets_everything() {
+    let (kills, per_kill) = if long() { (200, 300) } else { (10, 1000) };
+    let (ground, store, slow) = (Ground::new(), Store::start(), Store::start());
+    let out = ground.path("out.jsonl");
+    let more = format!(
+        r#"
+[sinks.slow]
+type = "elasticsearch"
+inputs = ["in"]
+endpoints = ["{}"]
+batch = {{ max_events = 200 }}
+
+[sinks.out]
+type = "file"
+inputs = ["in"]
+path = "{}"
+"#,
+        slow.uri(),
+        out.display()
     );
-    assert_eq!(stored, messages(0..kills * per_kill));
+    ground.configure(&graph(&ground, &store, &more));
+    slow.on_request(|_| {
+        std::thread::sleep(Duration::from_millis(30));
+        None
+    });
+    let all = messages(0..kills * per_kill);
+    // The same event may stand in the file more than once, but always under the same id.
+    let written = || {
+        let text = std::fs::read_to_string(&out).unwrap_or_default();
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        lines
+            .map(|line| (text(&line["message"]), text(&line["event"]["id"])))
+            .collect::<BTreeSet<_>>()
+    };
+    kill_and_kill_again(&ground, kills, per_kill, || {
+        store.len() >= all.len() && slow.len() >= all.len() && ground.books_balance("out")
+    });
+    assert_eq!(store.messages(), all);
+    assert_eq!(slow.messages(), all);
+    assert_eq!(
+        written()
+            .into_iter()
+            .map(|(message, _)| message)
+            .collect::<Vec<_>>(),
+        all
+    );
     assert!(dead(&ground).is_empty());
 }
 
