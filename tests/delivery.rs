@@ -77,7 +77,11 @@ fn kill_and_kill_again(ground: &Ground, kills: usize, per_kill: usize, done: imp
         std::thread::sleep(Duration::from_millis(random.u64(0..100)));
         program.kill();
     }
+    let starts = || ground.log().matches("\"started\"").count();
+    let before = starts();
     let program = ground.start();
+    // A signal would find it without an ear before.
+    ground.until("it runs", || starts() > before);
     ground.until("everything has arrived", done);
     assert_eq!(program.stop(), Some(0), "{}", ground.log());
 }
