@@ -145,3 +145,109 @@ fn one_bulk_is_stored_refused_known_and_told_to_come_again_by_opensearch() {
 fn one_bulk_is_stored_refused_known_and_told_to_come_again_by_elasticsearch() {
     mixed_bulks("elasticsearch");
 }
+
+/// A log through grok and dedupe, killed at random moments: with `PVETRAIL_LONG=1` a million lines and twenty kills.
+fn killed_on_the_way(name: &str) {
+    let Some(server) = Service::start(name, &[]) else {
+        return;
+    };
+    let (kills, all) = match std::env::var_os("PVETRAIL_LONG") {
+        Some(_) => (20, 1_000_000_u64),
+        None => (5, 30_000),
+    };
+    let ground = Ground::new();
+    ground.configure(&format!(
+        r#"
+[admin]
+address = "127.0.0.1:0"
+
+[sources.in]
+type = "file"
+include = ["{}"]
+
+[transforms.parsed]
+type = "grok"
+inputs = ["in"]
+patterns = ['%{{PVEPROXY_ACCESS}}']
+
+[transforms.once]
+type = "dedupe"
+inputs = ["parsed"]
+
+[sinks.es]
+type = "elasticsearch"
+inputs = ["once"]
+endpoints = ["{}"]
+
+[sinks.slow]
+type = "blackhole"
+inputs = ["once"]
+delay = "20ms"
+"#,
+        ground.path("in.log").display(),
+        server.url
+    ));
+    let (code, out) = ground.pvetrail(&["setup", "elasticsearch", "graph.toml"]);
+    assert_eq!(code, Some(0), "{out}");
+    let mut text = String::new();
+    for n in 0..all {
+        let (minute, second) = (n / 60 % 60, n % 60);
+        writeln!(
+            text,
+            r#"192.0.2.{} - root@pam [24/11/2026:10:{minute:02}:{second:02} +0000] "GET /api2/json/nodes/pve1/tasks/{n} HTTP/1.1" 200 {n}"#,
+            n % 250
+        )
+        .unwrap();
+    }
+    append(&ground.path("in.log"), &text);
+    let mut random = fastrand::Rng::with_seed(11);
+    for _ in 0..kills {
+        let program = ground.start();
+        std::thread::sleep(std::time::Duration::from_millis(random.u64(100..2500)));
+        program.kill();
+    }
+    let program = ground.start();
+    ground.until("it runs", || {
+        ground.log().matches("\"started\"").count() > kills
+    });
+    ground.until("everything is stored", || server.documents(INDICES) >= all);
+    ground.until("the books balance", || ground.books_balance("es"));
+    assert_eq!(program.stop(), Some(0), "{}", ground.log());
+    assert_eq!(
+        server.documents(INDICES),
+        all,
+        "a line was stored under two ids"
+    );
+    // Each line once: as many, with the right sum and the right sum of squares.
+    let query = json!({
+        "size": 0,
+        "aggs": { "n": { "extended_stats": { "field": "http.response.body.bytes" } } },
+    });
+    let answer = server.ask("POST", &format!("/{INDICES}/_search"), &query.to_string());
+    let n = &answer["aggregations"]["n"];
+    let expected = (
+        all as f64,
+        (all * (all - 1) / 2) as f64,
+        ((all - 1) * all * (2 * all - 1) / 6) as f64,
+    );
+    let told = |what: &str| n[what].as_f64().unwrap();
+    assert_eq!(
+        (told("count"), told("sum"), told("sum_of_squares")),
+        expected,
+        "{n}"
+    );
+    assert_eq!(
+        ground.pvetrail(&["dlq", "ls", "--data-dir", "data"]).0,
+        Some(0)
+    );
+}
+
+#[test]
+fn killed_on_the_way_to_opensearch_each_line_is_stored_once() {
+    killed_on_the_way("opensearch");
+}
+
+#[test]
+fn killed_on_the_way_to_elasticsearch_each_line_is_stored_once() {
+    killed_on_the_way("elasticsearch");
+}
