@@ -16,6 +16,9 @@ const MAX_PATTERN: usize = 64 << 10;
 /// Lines at most that the scan engine is left out for after it gave up on one [lines].
 const MAX_PAUSE: u32 = 1024;
 
+/// Work for "no match" from which on an automaton says it more cheaply [units of fuel].
+const DEAR_MISS: i64 = 24;
+
 /// Why a pattern is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrokError {
@@ -234,6 +237,8 @@ pub struct Scratch {
 #[derive(Debug, Default)]
 struct Each {
     regex: Option<regex::Memory>,
+    /// The last line did not match.
+    doubt: bool,
     /// Lines that the scan engine is still left out for, and for how many it was last.
     pause: u32,
     last_pause: u32,
@@ -294,8 +299,7 @@ impl Grok {
 
     /// Asks one pattern.
     pub fn matches_one(&self, pattern: usize, scratch: &mut Scratch, line: &str) -> Outcome {
-        let ascii = line.is_ascii() && line.len() < UNSET as usize;
-        match self.patterns[pattern].matches(pattern, scratch, line, ascii) {
+        match self.patterns[pattern].matches(pattern, scratch, line) {
             Answer::NoMatch => Outcome::NoMatch,
             Answer::Match => Outcome::Match(pattern),
             Answer::Spent => Outcome::Spent(pattern),
@@ -304,9 +308,8 @@ impl Grok {
 
     /// Asks the patterns in order. Allocates nothing once the scratch has seen lines of each kind, but for the fancy engine.
     pub fn matches(&self, scratch: &mut Scratch, line: &str) -> Outcome {
-        let ascii = line.is_ascii() && line.len() < UNSET as usize;
         for (at, pattern) in self.patterns.iter().enumerate() {
-            match pattern.matches(at, scratch, line, ascii) {
+            match pattern.matches(at, scratch, line) {
                 Answer::NoMatch => {}
                 Answer::Match => return Outcome::Match(at),
                 Answer::Spent => return Outcome::Spent(at),
@@ -324,13 +327,33 @@ enum Answer {
 
 impl Pattern {
     #[inline]
-    fn matches(&self, at: usize, scratch: &mut Scratch, line: &str, ascii: bool) -> Answer {
-        if let (Ok(program), true) = (&self.scan, ascii) {
+    fn matches(&self, at: usize, scratch: &mut Scratch, line: &str) -> Answer {
+        if let Ok(program) = &self.scan
+            && line.len() < UNSET as usize
+            && (!program.ascii_only() || line.is_ascii())
+        {
             let each = &mut scratch.each[at];
             if each.pause > 0 {
                 each.pause -= 1;
             } else {
-                match program.search(line.as_bytes(), &mut scratch.scan) {
+                let mut verdict = match (&self.regex, each.doubt) {
+                    (Ok(_), true) => scan::Verdict::Unlikely { from: 0 },
+                    (regex, _) => {
+                        program.search(line.as_bytes(), 0, regex.is_ok(), &mut scratch.scan)
+                    }
+                };
+                each.doubt = verdict == scan::Verdict::NoMatch && scratch.scan.spent() > DEAR_MISS;
+                if let (scan::Verdict::Unlikely { from }, Ok(relaxed)) = (verdict, &self.regex) {
+                    let memory = each.regex.get_or_insert_with(|| relaxed.memory());
+                    let from = from as usize;
+                    verdict = match relaxed.can_match(line, from, memory) {
+                        false => scan::Verdict::NoMatch,
+                        true => program.search(line.as_bytes(), from, false, &mut scratch.scan),
+                    };
+                    // Lines come in kinds: behind one that did not match, the cheaper question comes first.
+                    each.doubt = verdict == scan::Verdict::NoMatch;
+                }
+                match verdict {
                     scan::Verdict::Match { start, end } => {
                         each.last_pause = 0;
                         scratch.in_scan = true;
@@ -343,7 +366,7 @@ impl Pattern {
                         scratch.counts.scan += 1;
                         return Answer::NoMatch;
                     }
-                    scan::Verdict::Undecided => {
+                    scan::Verdict::Undecided | scan::Verdict::Unlikely { .. } => {
                         scratch.counts.scan_gave_up += 1;
                         // A pattern and lines that do not suit each other are not tried on every line.
                         each.last_pause = (2 * each.last_pause + 1).min(MAX_PAUSE);

@@ -239,12 +239,7 @@ impl Parser<'_, '_, '_> {
             if matches!(node, Node::Anchor(_) | Node::Look { .. }) && min > 0 {
                 continue; // asked once or often, a place answers the same
             }
-            node = Node::Repeat {
-                node: Box::new(node),
-                min,
-                max,
-                greedy,
-            };
+            node = repeat(node, min, max, greedy);
             if possessive {
                 node = Node::Atomic(Box::new(node));
             }
@@ -455,5 +450,43 @@ impl Parser<'_, '_, '_> {
                 Ok(self.literal(c))
             }
         }
+    }
+}
+
+/// A repetition; `(?:x+)+` is `x+` in every respect, and would be asked for in ever so many ways.
+fn repeat(node: Node, min: u32, max: Option<u32>, greedy: bool) -> Node {
+    let mut inner = &node;
+    while let Node::Concat(nodes) = inner {
+        match nodes.as_slice() {
+            [one] => inner = one,
+            _ => break,
+        }
+    }
+    if let (
+        Node::Repeat {
+            node: one,
+            min: least @ (0 | 1),
+            max: None,
+            greedy: true,
+        },
+        None,
+        0 | 1,
+        true,
+    ) = (inner, max, min, greedy)
+    {
+        if one.one_char().is_some() {
+            return Node::Repeat {
+                node: one.clone(),
+                min: min * least,
+                max: None,
+                greedy: true,
+            };
+        }
+    }
+    Node::Repeat {
+        node: Box::new(node),
+        min,
+        max,
+        greedy,
     }
 }

@@ -2,7 +2,9 @@
 
 use memchr::memmem::Finder;
 
-use super::first::{ANY, NONE, disjoint, first, first_of, set_of, union};
+use regex_syntax::hir::ClassUnicode;
+
+use super::first::{ANY, Beyond, NONE, beyond, disjoint, first, first_of, set_of, union};
 use super::program::{Kind, Op, Program, Run, Set};
 use crate::grok::ast::{Anchor, Known, Node};
 
@@ -19,6 +21,7 @@ pub(in crate::grok) fn compile(node: &Node, captures: usize) -> Result<Program, 
         literals: Vec::new(),
         slots: 2 * captures,
         memos: 0,
+        ascii_only: false,
     };
     let nodes: &[Node] = match node {
         Node::Concat(nodes) => nodes,
@@ -40,6 +43,7 @@ pub(in crate::grok) fn compile(node: &Node, captures: usize) -> Result<Program, 
     let required =
         required(node).filter(|text| text.len() > 1 || text.as_bytes()[0].is_ascii_punctuation());
     Ok(Program {
+        ascii_only: compiler.ascii_only,
         anchored: anchored(node),
         first,
         required: required.map(|text| Finder::new(text.as_bytes()).into_owned()),
@@ -57,6 +61,7 @@ struct Compiler {
     literals: Vec<u8>,
     slots: usize,
     memos: usize,
+    ascii_only: bool,
 }
 
 impl Compiler {
@@ -74,6 +79,12 @@ impl Compiler {
         Ok(at as u16)
     }
 
+    /// The set of a class; how it divides what lies beyond ASCII no set of bytes can say.
+    fn class(&mut self, class: &ClassUnicode) -> Result<u16, String> {
+        self.ascii_only |= beyond(class) == Beyond::Some;
+        self.set(set_of(class))
+    }
+
     fn here(&self) -> u32 {
         self.ops.len() as u32
     }
@@ -86,7 +97,7 @@ impl Compiler {
             Node::Empty => {}
             Node::Literal(text) => self.literal(text)?,
             Node::Class(class) => {
-                let set = self.set(set_of(class))?;
+                let set = self.class(class)?;
                 self.ops.push(Op::Set(set));
             }
             Node::Anchor(anchor) => self.ops.push(Op::At(*anchor)),
@@ -127,10 +138,7 @@ impl Compiler {
     }
 
     fn literal(&mut self, text: &str) -> Result<(), String> {
-        if !text.is_ascii() {
-            let never = self.set(NONE)?;
-            self.ops.push(Op::Set(never));
-        } else if text.len() == 1 {
+        if text.len() == 1 {
             self.ops.push(Op::Byte(text.as_bytes()[0]));
         } else if !text.is_empty() {
             self.ops.push(Op::Literal {
@@ -144,7 +152,7 @@ impl Compiler {
 
     fn look(&mut self, ahead: bool, negate: bool, node: &Node) -> Result<(), String> {
         if let Some(class) = node.one_char() {
-            let set = self.set(set_of(&class))?;
+            let set = self.class(&class)?;
             self.ops.push(if ahead {
                 Op::Ahead { set, negate }
             } else {
@@ -153,6 +161,11 @@ impl Compiler {
             return Ok(());
         }
         let at = self.ops.len();
+        // Bytes are counted backwards, and no character beyond ASCII is one.
+        self.ascii_only |= !ahead
+            && node.any(
+                &mut |node| matches!(node, Node::Class(class) if beyond(class) != Beyond::None),
+            );
         let width = if ahead {
             0
         } else {
@@ -215,6 +228,13 @@ impl Compiler {
         }
         if let Some(class) = node.one_char() {
             let set = set_of(&class);
+            // Runs count bytes.
+            let counts = min > 1 || max.is_some();
+            self.ascii_only |= match beyond(&class) {
+                Beyond::None => false,
+                Beyond::Some => true,
+                Beyond::All => counts,
+            };
             let run = Run {
                 kind: kind(&set),
                 min,
@@ -304,7 +324,7 @@ impl Compiler {
 }
 
 fn kind(set: &Set) -> Kind {
-    let all = |skip: &[u8]| (0u8..128).all(|byte| set[byte as usize] != skip.contains(&byte));
+    let all = |skip: &[u8]| (0u8..=0xF4).all(|byte| set[byte as usize] != skip.contains(&byte));
     if all(b"") {
         Kind::Any
     } else if all(b"\t\n\x0B\x0C\r ") {

@@ -1,14 +1,16 @@
 //! Which bytes a part of a pattern can begin with. Too many is harmless, too few would be wrong.
 
+use regex_syntax::hir::ClassUnicode;
+
 use super::program::{END, Set};
 use crate::grok::ast::{Anchor, Node, ascii_set};
 
-/// Every byte and the end of the text.
+/// Every first byte of a character and the end of the text.
 pub(super) const ANY: Set = {
-    let mut set = [true; 256];
-    let mut byte = END + 1;
+    let mut set = [false; 256];
+    let mut byte = 0;
     while byte < 256 {
-        set[byte] = false;
+        set[byte] = byte < 0x80 || byte >= 0xC2 && byte <= 0xF4 || byte == END;
         byte += 1;
     }
     set
@@ -17,10 +19,38 @@ pub(super) const ANY: Set = {
 /// No byte.
 pub(super) const NONE: Set = [false; 256];
 
-/// The ASCII part of a class.
-pub(super) fn set_of(class: &regex_syntax::hir::ClassUnicode) -> Set {
+/// How much of what lies beyond ASCII a class has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beyond {
+    /// No character.
+    None,
+    /// Some and not others.
+    Some,
+    /// Every character.
+    All,
+}
+
+pub(super) fn beyond(class: &ClassUnicode) -> Beyond {
+    match class.ranges().last() {
+        Some(last) if last.start() <= '\u{80}' && last.end() == char::MAX => Beyond::All,
+        Some(last) if last.end() > '\u{7f}' => Beyond::Some,
+        _ => Beyond::None,
+    }
+}
+
+/// The bytes of the characters of a class.
+pub(super) fn set_of(class: &ClassUnicode) -> Set {
     let mut set = NONE;
     set[..128].copy_from_slice(&ascii_set(class));
+    set[0x80..=0xF4].fill(beyond(class) == Beyond::All);
+    set
+}
+
+/// The bytes that the characters of a class begin with.
+fn first_set(class: &ClassUnicode) -> Set {
+    let mut set = NONE;
+    set[..128].copy_from_slice(&ascii_set(class));
+    set[0xC2..=0xF4].fill(beyond(class) != Beyond::None);
     set
 }
 
@@ -45,13 +75,11 @@ pub(super) fn first(node: &Node, next: &Set) -> Set {
             None => *next,
             Some(byte) => {
                 let mut set = NONE;
-                if byte.is_ascii() {
-                    set[byte as usize] = true;
-                }
+                set[byte as usize] = true;
                 set
             }
         },
-        Node::Class(class) => set_of(class),
+        Node::Class(class) => first_set(class),
         Node::Atomic(node) | Node::Capture { node, .. } | Node::Known { node, .. } => {
             first(node, next)
         }

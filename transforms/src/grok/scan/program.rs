@@ -2,11 +2,12 @@
 
 use memchr::memmem::Finder;
 
-/// Which bytes: one truth per ASCII byte, and at `END` one for the end of the text.
+/// Which bytes, and at `END` the end of the text. A set of characters has all bytes of a character beyond ASCII or none; one
+/// of what may come next only has the first, so that no end is ever inside a character.
 pub(super) type Set = [bool; 256];
 
-/// Where a set says whether the end of the text is in it. No line that is scanned has this byte.
-pub(super) const END: usize = 128;
+/// Where a set says whether the end of the text is in it. No UTF-8 text has this byte.
+pub(super) const END: usize = 255;
 
 /// One step. `u16` numbers are of sets, `u32` ones of steps unless told.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +81,7 @@ pub(super) enum Kind {
     Table,
     /// Every byte belongs to it.
     Any,
-    /// Every byte but white space belongs to it.
+    /// Every byte but ASCII white space belongs to it.
     NotSpace,
 }
 
@@ -95,6 +96,8 @@ pub(in super::super) struct Program {
     pub(super) memos: usize,
     /// Bytes that a match can begin with.
     pub(super) first: u16,
+    /// It tells characters beyond ASCII apart, or counts them: not for lines that have some.
+    pub(super) ascii_only: bool,
     /// Only the start of the text will do.
     pub(super) anchored: bool,
     /// A text that every match contains.
@@ -110,6 +113,11 @@ impl Program {
     /// How many steps, for people.
     pub(in super::super) fn len(&self) -> usize {
         self.ops.len()
+    }
+
+    /// Whether lines with characters beyond ASCII are for another engine.
+    pub(in super::super) fn ascii_only(&self) -> bool {
+        self.ascii_only
     }
 
     /// Whether only the start of a line is tried.

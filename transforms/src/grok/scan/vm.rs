@@ -1,11 +1,18 @@
 //! Runs a scan program over one line.
 
-use super::program::{END, Kind, Op, Program, Run, Set};
+use memchr::memmem::Finder;
+
+use super::place::{byte_at, holds};
+use super::program::{END, Op, Program};
 use super::recognise;
-use crate::grok::ast::Anchor;
 
 /// No place: a capture that took no part.
 pub(in crate::grok) const UNSET: u32 = u32::MAX;
+
+/// What one start costs [units of fuel].
+const START_COST: i64 = 2;
+/// Work after which an automaton is asked whether more of it can lead anywhere [units of fuel].
+const ASK_AFTER: i64 = 12;
 
 /// What became of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +26,11 @@ pub(in crate::grok) enum Verdict {
     },
     /// It does not match.
     NoMatch,
+    /// Not from any start before this; whether one further on is worth trying is cheaper to ask an automaton.
+    Unlikely {
+        /// The next start.
+        from: u32,
+    },
     /// Another engine has to say.
     Undecided,
 }
@@ -28,16 +40,17 @@ pub(in crate::grok) enum Verdict {
 pub(in crate::grok) struct Memory {
     /// Places of captures, start and end by turns, `UNSET` where a capture took no part.
     pub(in crate::grok) slots: Vec<u32>,
-    stack: Vec<Back>,
+    pub(super) stack: Vec<Back>,
     memos: Vec<u32>,
-    fuel: i64,
+    pub(super) fuel: i64,
+    filled: i64,
     /// The furthest place that any try reached, for `grok try`.
     pub(in crate::grok) furthest: u32,
 }
 
 /// A way not taken yet, or something to undo.
 #[derive(Clone, Copy, Debug)]
-enum Back {
+pub(super) enum Back {
     Goto {
         pc: u32,
         pos: u32,
@@ -69,18 +82,26 @@ enum Back {
 struct GaveUp;
 
 impl Program {
-    /// Searches the first match in an ASCII line.
-    pub(in crate::grok) fn search(&self, line: &[u8], memory: &mut Memory) -> Verdict {
+    /// Searches the first match in a line that begins at `from` or later. With `ask`, it may answer `Unlikely`.
+    pub(in crate::grok) fn search(
+        &self,
+        line: &[u8],
+        from: usize,
+        ask: bool,
+        memory: &mut Memory,
+    ) -> Verdict {
         // A little per byte and some for short lines: what a linear engine would cost.
-        memory.fuel = 512 + 8 * line.len() as i64;
+        let fuel = 512 + 8 * line.len() as i64;
+        memory.fuel = fuel;
+        memory.filled = fuel;
         memory.memos.clear();
         memory.memos.resize(self.memos, UNSET);
         memory.slots.clear();
         memory.slots.resize(self.slots, UNSET);
         memory.stack.clear();
         let first = &self.sets[self.first as usize];
-        let mut asked = self.required.is_none();
-        let mut at = 0;
+        let mut sought = self.required.is_none();
+        let mut at = from;
         loop {
             if !self.anchored {
                 while at < line.len() && !first[line[at] as usize] {
@@ -90,7 +111,7 @@ impl Program {
             if at >= line.len() && !first[END] {
                 return Verdict::NoMatch;
             }
-            memory.fuel -= 1;
+            memory.fuel -= START_COST;
             if memory.fuel < 0 {
                 return Verdict::Undecided;
             }
@@ -107,18 +128,18 @@ impl Program {
             if self.anchored || at >= line.len() {
                 return Verdict::NoMatch;
             }
-            if !asked {
-                // Asked for only now: a line that matches at once does not pay for it.
-                if self
-                    .required
-                    .as_ref()
-                    .is_some_and(|text| text.find(&line[at..]).is_none())
-                {
+            at += 1;
+            if !sought {
+                // Sought only now: a line that matches at once does not pay for it.
+                let found = |text: &Finder<'_>| text.find(&line[at - 1..]).is_some();
+                if !self.required.as_ref().is_some_and(found) {
                     return Verdict::NoMatch;
                 }
-                asked = true;
+                sought = true;
             }
-            at += 1;
+            if ask && fuel - memory.fuel > ASK_AFTER {
+                return Verdict::Unlikely { from: at as u32 };
+            }
         }
     }
 
@@ -149,7 +170,13 @@ impl Program {
                 }
                 Op::Set(set) => {
                     let goes_on = pos < line.len() && self.sets[set as usize][line[pos] as usize];
-                    pos += usize::from(goes_on);
+                    if goes_on {
+                        let beyond = !line[pos].is_ascii();
+                        pos += 1;
+                        while beyond && pos < line.len() && line[pos] & 0xC0 == 0x80 {
+                            pos += 1;
+                        }
+                    }
                     goes_on
                 }
                 Op::Run(ref run) => match self.greedy(line, run, pos, memory, pc) {
@@ -381,142 +408,6 @@ impl Program {
         Ok(None)
     }
 
-    /// The longest end of a run, and the way back to the shorter ones.
-    #[inline]
-    fn greedy(
-        &self,
-        line: &[u8],
-        run: &Run,
-        pos: usize,
-        memory: &mut Memory,
-        pc: usize,
-    ) -> Option<usize> {
-        let limit = line.len().min(pos.saturating_add(run.max as usize));
-        let longest = self.extent(line, run, pos, limit);
-        memory.fuel -= ((longest - pos) >> 4) as i64;
-        let low = pos + run.min as usize;
-        if longest < low {
-            return None;
-        }
-        let next = &self.sets[run.next as usize];
-        if run.single {
-            return next[byte_at(line, longest)].then_some(longest);
-        }
-        let end = self.last_end(line, run, low, longest, &mut memory.fuel)?;
-        if end > low {
-            memory.stack.push(Back::Run {
-                pc: pc as u32 + 1,
-                low: low as u32,
-                at: end as u32,
-            });
-        }
-        Some(end)
-    }
-
-    /// The shortest end of a lazy run, and the way back to the longer ones.
-    #[inline]
-    fn lazy(
-        &self,
-        line: &[u8],
-        run: &Run,
-        pos: usize,
-        memory: &mut Memory,
-        pc: usize,
-    ) -> Option<usize> {
-        let most = line.len().min(pos.saturating_add(run.max as usize));
-        let low = pos + run.min as usize;
-        if low > most {
-            return None;
-        }
-        if run.kind != Kind::Any && self.extent(line, run, pos, low) < low {
-            return None;
-        }
-        let end = self.first_end(line, run, low, low, most, &mut memory.fuel)?;
-        if end < most {
-            memory.stack.push(Back::Lazy {
-                pc: pc as u32 + 1,
-                at: end as u32,
-                high: most as u32,
-            });
-        }
-        Some(end)
-    }
-
-    /// Where the bytes of a run's set end, at `limit` the latest.
-    #[inline]
-    fn extent(&self, line: &[u8], run: &Run, pos: usize, limit: usize) -> usize {
-        match run.kind {
-            Kind::Any => limit,
-            Kind::NotSpace => recognise::not_space(line, pos, limit),
-            Kind::Table => {
-                let set = &self.sets[run.set as usize];
-                let mut end = pos;
-                while end < limit && set[line[end] as usize] {
-                    end += 1;
-                }
-                end
-            }
-        }
-    }
-
-    /// The last end from `low` to `high` that the next byte agrees with.
-    #[inline]
-    fn last_end(
-        &self,
-        line: &[u8],
-        run: &Run,
-        low: usize,
-        high: usize,
-        fuel: &mut i64,
-    ) -> Option<usize> {
-        let next = &self.sets[run.next as usize];
-        let mut end = high;
-        loop {
-            if next[byte_at(line, end)] {
-                *fuel -= ((high - end) >> 4) as i64;
-                return Some(end);
-            }
-            if end <= low {
-                *fuel -= ((high - end) >> 4) as i64;
-                return None;
-            }
-            end -= 1;
-        }
-    }
-
-    /// The first end from `low` to `high` that the next byte agrees with; the bytes from `from` have to be of the set.
-    #[inline]
-    fn first_end(
-        &self,
-        line: &[u8],
-        run: &Run,
-        from: usize,
-        low: usize,
-        high: usize,
-        fuel: &mut i64,
-    ) -> Option<usize> {
-        let next = &self.sets[run.next as usize];
-        let set = &self.sets[run.set as usize];
-        if low > from && !set[byte_at(line, from)] {
-            return None;
-        }
-        let mut end = low;
-        let found = loop {
-            if end > high {
-                break None;
-            }
-            if next[byte_at(line, end)] {
-                break Some(end);
-            }
-            if end == high || !set[line[end] as usize] {
-                break None;
-            }
-            end += 1;
-        };
-        *fuel -= ((end - low) >> 4) as i64;
-        found
-    }
-
     fn look(
         &self,
         line: &[u8],
@@ -550,6 +441,11 @@ impl Program {
 }
 
 impl Memory {
+    /// The work that the last line took [units of fuel].
+    pub(in crate::grok) fn spent(&self) -> i64 {
+        self.filled - self.fuel
+    }
+
     /// Drops the ways not taken since `base`; what was saved stays, and can still be undone.
     fn commit(&mut self, base: usize) {
         let mut kept = base;
@@ -573,34 +469,3 @@ fn step(found: Option<usize>, pos: &mut usize) -> bool {
         None => false,
     }
 }
-
-/// The byte at a place, or the mark for the end.
-#[inline]
-fn byte_at(line: &[u8], pos: usize) -> usize {
-    line.get(pos).map_or(END, |byte| *byte as usize)
-}
-
-fn word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
-}
-
-fn holds(anchor: Anchor, line: &[u8], pos: usize) -> bool {
-    let boundary = || {
-        let before = pos > 0 && word(line[pos - 1]);
-        let after = pos < line.len() && word(line[pos]);
-        before != after
-    };
-    match anchor {
-        Anchor::Start => pos == 0,
-        Anchor::End => pos == line.len(),
-        Anchor::EndOrNewline => pos == line.len() || (pos + 1 == line.len() && line[pos] == b'\n'),
-        // Behind a newline that ends the text there is no further line.
-        Anchor::LineStart => pos == 0 || (line[pos - 1] == b'\n' && pos < line.len()),
-        Anchor::LineEnd => pos == line.len() || line[pos] == b'\n',
-        Anchor::Word => boundary(),
-        Anchor::NotWord => !boundary(),
-    }
-}
-
-/// Used by `Program::search` to be sure that sets are what steps index.
-const _: () = assert!(std::mem::size_of::<Set>() == 256);
