@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::field::{Field, fields};
-use super::room::{Piece, put_plain, special};
+use super::room::{Piece, Room, special};
 use super::slot::Kind;
 use super::{Event, EventId, Value, ValueRef};
 use crate::clock::Time;
@@ -63,19 +63,25 @@ impl JsonWriter {
         let place = self.shape(event);
         let stamp = self.stamp(event.timestamp());
         let shape = &self.shapes[place];
+        let text = event
+            .buffer
+            .as_ref()
+            .map_or("", |buffer| buffer.text())
+            .as_bytes();
+        let mut room = Room::at_the_end_of(out);
         for step in &shape.steps {
-            step.lead.put(out);
+            room.piece(&step.lead);
             match step.value {
-                What::Timestamp => out.extend_from_slice(&stamp),
+                What::Timestamp => room.array(&stamp),
                 What::Id => {
                     let mut hex = [0; 32];
                     event.id().write_hex(&mut hex);
-                    out.extend_from_slice(&hex);
+                    room.array(&hex);
                 }
-                What::Slot(n) => write_slot(event, n, out),
+                What::Slot(n) => write_slot(event, text, n, &mut room),
             }
         }
-        shape.tail.put(out);
+        room.piece(&shape.tail);
     }
 
     /// The time as text; events of the same second share all but the milliseconds.
@@ -234,26 +240,20 @@ impl Skeleton {
     }
 }
 
-#[inline]
-fn write_slot(event: &Event, n: usize, out: &mut Vec<u8>) {
+#[inline(always)]
+fn write_slot(event: &Event, buffer: &[u8], n: usize, room: &mut Room<'_>) {
     let slot = &event.slots[n];
-    match slot.kind {
-        Kind::Span => {
-            let text = event.buffer.as_ref().map_or("", |buffer| buffer.text());
-            escape(
-                text.as_bytes()
-                    .get(slot.as_span().range())
-                    .unwrap_or_default(),
-                out,
-            );
+    let text = match slot.kind {
+        Kind::Span => buffer.get(slot.as_span().range()).unwrap_or_default(),
+        Kind::Inline => slot.inline_bytes(),
+        Kind::OwnedStr => event.value(slot).as_str().unwrap_or_default().as_bytes(),
+        _ => {
+            room.with(|out| write_value(event.value(slot), out));
+            return;
         }
-        Kind::Inline => escape(slot.inline_bytes(), out),
-        Kind::OwnedStr => {
-            if let ValueRef::Str(text) = event.value(slot) {
-                escape(text.as_bytes(), out);
-            }
-        }
-        _ => write_value(event.value(slot), out),
+    };
+    if !room.plain(text) {
+        room.with(|out| escape_from(text, first_special(text).unwrap_or(text.len()), out));
     }
 }
 
@@ -310,12 +310,12 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 /// Appends the inside of a JSON string: quotes, backslashes and control characters escaped, all else as it is.
 #[inline]
 pub(crate) fn escape(text: &[u8], out: &mut Vec<u8>) {
-    if !put_plain(text, out) {
-        escape_from(text, first_special(text).unwrap_or(text.len()), out);
+    match first_special(text) {
+        None => out.extend_from_slice(text),
+        Some(at) => escape_from(text, at, out),
     }
 }
 
-#[cold]
 fn escape_from(mut text: &[u8], mut at: usize, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     loop {

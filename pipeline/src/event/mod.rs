@@ -171,6 +171,11 @@ impl Event {
         self.slots.iter().map(|slot| (slot.field, self.value(slot)))
     }
 
+    /// The fields alone, in the same order.
+    pub fn fields(&self) -> impl Iterator<Item = Field> + '_ {
+        self.slots.iter().map(|slot| slot.field)
+    }
+
     /// Number of fields, without `@timestamp` and `event.id`.
     pub fn len(&self) -> usize {
         self.slots.len()

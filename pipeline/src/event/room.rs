@@ -1,8 +1,8 @@
-//! Appending many small pieces to a body without asking for room, and without a call, for each.
+//! Appending many small pieces to a body without a call, and without growing it, for each.
 //!
 //! This is the one file of the engine with `unsafe`: an event is written as some twenty pieces of some ten bytes, and with
 //! `extend_from_slice` the checks and calls cost more than the bytes do (`cargo bench --bench roads`, job *access*). All of
-//! it stays behind two functions; the property tests below compare them with the plain way.
+//! it stays behind [`Room`], whose methods check that there is room; the property tests below compare it with the plain way.
 #![allow(unsafe_code)]
 
 /// A piece of text that is copied in whole steps of [`STEP`] bytes, whatever its length.
@@ -23,33 +23,123 @@ impl Piece {
             len: text.len(),
         }
     }
+}
 
-    #[cfg(test)]
-    pub(super) fn text(&self) -> &[u8] {
-        &self.bytes[..self.len]
+/// The end of a vector, to be filled. The vector has its new length when this is dropped.
+pub(super) struct Room<'a> {
+    out: &'a mut Vec<u8>,
+    /// Bytes written so far, those that were there included; never more than the capacity, all of them initialised.
+    len: usize,
+}
+
+impl<'a> Room<'a> {
+    pub(super) fn at_the_end_of(out: &'a mut Vec<u8>) -> Room<'a> {
+        let len = out.len();
+        Room { out, len }
     }
 
-    /// Appends the piece.
     #[inline(always)]
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
-        out.reserve(self.bytes.len());
-        let end = out.len();
+    fn make(&mut self, bytes: usize) {
+        if self.out.capacity() - self.len < bytes {
+            self.grow(bytes);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, bytes: usize) {
+        // SAFETY: the first `len` bytes are initialised and lie within the capacity.
+        unsafe { self.out.set_len(self.len) };
+        self.out.reserve(bytes);
+    }
+
+    /// Lets somebody else write to the vector.
+    pub(super) fn with<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        // SAFETY: as in `grow`.
+        unsafe { self.out.set_len(self.len) };
+        let result = write(self.out);
+        self.len = self.out.len();
+        result
+    }
+
+    /// Appends a piece.
+    #[inline(always)]
+    pub(super) fn piece(&mut self, piece: &Piece) {
+        let padded = piece.bytes.len();
+        self.make(padded);
         let mut at = 0;
-        while at < self.bytes.len() {
-            // SAFETY: `reserve` made room for all padded bytes behind `end`; `at + STEP <= bytes.len()` because that is a
-            // multiple of STEP; the two memories are different allocations. Only the `len` bytes that were copied from
-            // initialised memory become part of the vector.
+        while at < padded {
+            // SAFETY: `make` saw room for all padded bytes behind `len`; `at + STEP <= padded`, because that is a multiple
+            // of STEP; the two memories are different allocations, for one is borrowed and the other borrowed mutably.
             unsafe {
-                std::ptr::copy_nonoverlapping(
-                    self.bytes.as_ptr().add(at),
-                    out.as_mut_ptr().add(end + at),
-                    STEP,
-                );
+                let to = self.out.as_mut_ptr().add(self.len + at);
+                std::ptr::copy_nonoverlapping(piece.bytes.as_ptr().add(at), to, STEP);
             }
             at += STEP;
         }
-        // SAFETY: `len <= bytes.len()`, all of which has just been written behind `end`.
-        unsafe { out.set_len(end + self.len) };
+        self.len += piece.len;
+    }
+
+    /// Appends so many bytes of known number.
+    #[inline(always)]
+    pub(super) fn array<const N: usize>(&mut self, bytes: &[u8; N]) {
+        self.make(N);
+        // SAFETY: `make` saw room for N bytes behind `len`, and the two do not overlap.
+        unsafe {
+            let to = self.out.as_mut_ptr().add(self.len);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, N);
+        }
+        self.len += N;
+    }
+
+    /// Appends `text` if none of its bytes needs escaping, and says whether it did. If not, nothing was appended.
+    #[inline(always)]
+    pub(super) fn plain(&mut self, text: &[u8]) -> bool {
+        let len = text.len();
+        self.make(len);
+        let from = text.as_ptr();
+        let mut seen = 0;
+        // SAFETY: all reads lie inside `text`: whole words before `len`, then the last word of it, or fewer bytes. All
+        // writes lie in the same places behind `self.len`, where `make` saw room for `len` bytes. `text` is borrowed and
+        // `out` is borrowed mutably, so they do not overlap.
+        unsafe {
+            let to = self.out.as_mut_ptr().add(self.len);
+            if len >= 8 {
+                let mut at = 0;
+                while at + 8 < len {
+                    let word = from.add(at).cast::<u64>().read_unaligned();
+                    seen |= special(u64::from_le(word));
+                    to.add(at).cast::<u64>().write_unaligned(word);
+                    at += 8;
+                }
+                let word = from.add(len - 8).cast::<u64>().read_unaligned();
+                seen |= special(u64::from_le(word));
+                to.add(len - 8).cast::<u64>().write_unaligned(word);
+            } else if len >= 4 {
+                let low = from.cast::<u32>().read_unaligned();
+                let high = from.add(len - 4).cast::<u32>().read_unaligned();
+                seen = special(u64::from(low) | u64::from(high) << 32);
+                to.cast::<u32>().write_unaligned(low);
+                to.add(len - 4).cast::<u32>().write_unaligned(high);
+            } else {
+                for at in 0..len {
+                    let byte = *from.add(at);
+                    seen |= u64::from(byte < 0x20 || byte == b'"' || byte == b'\\');
+                    *to.add(at) = byte;
+                }
+            }
+        }
+        if seen == 0 {
+            self.len += len;
+        }
+        seen == 0
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the first `len` bytes are initialised and lie within the capacity.
+        unsafe { self.out.set_len(self.len) };
     }
 }
 
@@ -63,52 +153,6 @@ pub(super) fn special(word: u64) -> u64 {
     let below_space = word.wrapping_sub(ONES * 0x20) & !word;
     let zero = |x: u64| x.wrapping_sub(ONES) & !x;
     (below_space | zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c))) & HIGH
-}
-
-/// Appends `text` if none of its bytes needs escaping, and says whether it did. If not, `out` is as it was.
-#[inline(always)]
-pub(super) fn put_plain(text: &[u8], out: &mut Vec<u8>) -> bool {
-    let len = text.len();
-    out.reserve(len + 8);
-    let end = out.len();
-    let from = text.as_ptr();
-    let mut seen = 0;
-    // SAFETY: all reads lie inside `text`: whole words before `len`, and for the rest either the last eight bytes (when
-    // `len >= 8`) or a copy of fewer. All writes lie inside the `len + 8` bytes that `reserve` made room for. `text` is
-    // borrowed from another allocation, so the two do not overlap. `set_len` covers only bytes written here.
-    unsafe {
-        let to = out.as_mut_ptr().add(end);
-        if len >= 8 {
-            let mut at = 0;
-            while at + 8 <= len {
-                let word = from.add(at).cast::<u64>().read_unaligned();
-                seen |= special(u64::from_le(word));
-                to.add(at).cast::<u64>().write_unaligned(word);
-                at += 8;
-            }
-            let word = from.add(len - 8).cast::<u64>().read_unaligned();
-            seen |= special(u64::from_le(word));
-            to.add(len - 8).cast::<u64>().write_unaligned(word);
-        } else if len >= 4 {
-            let low = u64::from(from.cast::<u32>().read_unaligned());
-            let high = u64::from(from.add(len - 4).cast::<u32>().read_unaligned());
-            seen = special(low | high << 32);
-            to.cast::<u32>().write_unaligned(low as u32);
-            to.add(len - 4).cast::<u32>().write_unaligned(high as u32);
-        } else {
-            let mut at = 0;
-            while at < len {
-                let byte = *from.add(at);
-                seen |= u64::from(byte < 0x20 || byte == b'"' || byte == b'\\');
-                *to.add(at) = byte;
-                at += 1;
-            }
-        }
-        if seen == 0 {
-            out.set_len(end + len);
-        }
-    }
-    seen == 0
 }
 
 #[cfg(test)]
@@ -127,7 +171,7 @@ mod tests {
             text in proptest::collection::vec(any::<u8>(), 0..70),
         ) {
             let mut out = before.clone();
-            let put = put_plain(&text, &mut out);
+            let put = Room::at_the_end_of(&mut out).plain(&text);
             prop_assert_eq!(put, !text.iter().any(needs_escape));
             prop_assert_eq!(&out[..before.len()], &before[..]);
             prop_assert_eq!(&out[before.len()..], if put { &text[..] } else { &[] });
@@ -136,16 +180,27 @@ mod tests {
         #[test]
         fn text_without_a_special_byte_is_always_plain(text in "[ !#-\\[\\]-~\u{80}-\u{2fff}]{0,60}") {
             let mut out = Vec::new();
-            prop_assert!(put_plain(text.as_bytes(), &mut out));
+            prop_assert!(Room::at_the_end_of(&mut out).plain(text.as_bytes()));
             prop_assert_eq!(out, text.as_bytes());
         }
 
         #[test]
-        fn a_piece_is_appended_whole(before in proptest::collection::vec(any::<u8>(), 0..20), text in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn pieces_stand_one_behind_the_other(
+            before in proptest::collection::vec(any::<u8>(), 0..20),
+            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..100), 0..8),
+        ) {
             let mut out = before.clone();
-            Piece::new(&text).put(&mut out);
-            prop_assert_eq!(&out[..before.len()], &before[..]);
-            prop_assert_eq!(&out[before.len()..], &text[..]);
+            let mut expected = before;
+            let mut room = Room::at_the_end_of(&mut out);
+            for piece in &pieces {
+                room.piece(&Piece::new(piece));
+                room.array(b"|");
+                room.with(|out| out.push(b'+'));
+                expected.extend_from_slice(piece);
+                expected.extend_from_slice(b"|+");
+            }
+            drop(room);
+            prop_assert_eq!(out, expected);
         }
     }
 }

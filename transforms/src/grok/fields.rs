@@ -147,13 +147,9 @@ impl Reader {
             let text = event.str(self.source).unwrap_or_default().to_owned();
             return self.set_owned(pattern, &text, event, now);
         };
-        if !event
-            .iter()
-            .map(|(field, _)| field)
-            .eq(self.shape.iter().copied())
-        {
+        if !event.fields().eq(self.shape.iter().copied()) {
             self.shape.clear();
-            self.shape.extend(event.iter().map(|(field, _)| field));
+            self.shape.extend(event.fields());
             self.plans.iter_mut().for_each(|plan| plan.known = false);
         }
         let plan = &mut self.plans[pattern];
