@@ -55,6 +55,8 @@ mod book;
 mod file;
 mod kept;
 mod lanes;
+#[cfg(test)]
+mod model;
 mod wrapper;
 
 pub use file::{Done, StateTrouble, Step};
