@@ -62,11 +62,7 @@ impl Encoder {
         } else {
             &mut self.audit
         };
-        out.extend_from_slice(action.line(event.timestamp()));
-        let mut id = [0; 32];
-        event.id().write_hex(&mut id);
-        out.extend_from_slice(&id);
-        out.extend_from_slice(b"\"}}\n");
+        action.write(event.timestamp(), event.id(), out);
         self.writer.write(event, out);
         out.push(b'\n');
     }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use pipeline::Time;
+use pipeline::{EventId, Time};
 
 use crate::template::{Named, Template};
 
@@ -34,7 +34,10 @@ pub(super) fn template(text: &str) -> Result<Template, (Range<usize>, String)> {
     Template::parse(text)
 }
 
-/// Makes the start of an action line, up to the id, from the time of the event.
+/// What stands behind the id in an action line.
+const TAIL: &[u8] = b"\"}}\n";
+
+/// Makes action lines: the name from the time of the event, the id from the event.
 #[derive(Clone, Debug)]
 pub(super) struct Action {
     template: Template,
@@ -52,9 +55,9 @@ impl Action {
         }
     }
 
-    /// `{"create":{"_index":"pve-audit-2026.11","_id":"`.
+    /// Appends `{"create":{"_index":"pve-audit-2026.11","_id":"…"}}` and a line end: one copy, then the id over it.
     #[inline]
-    pub(super) fn line(&mut self, time: Time) -> &[u8] {
+    pub(super) fn write(&mut self, time: Time, id: EventId, out: &mut Vec<u8>) {
         if !self
             .known
             .first()
@@ -62,7 +65,11 @@ impl Action {
         {
             self.find(time);
         }
-        &self.known[0].1
+        out.extend_from_slice(&self.known[0].1);
+        let end = out.len() - TAIL.len();
+        if let Some(room) = out[..end].last_chunk_mut::<32>() {
+            id.write_hex(room);
+        }
     }
 
     #[cold]
@@ -72,11 +79,12 @@ impl Action {
             return;
         }
         let named = self.template.name(time);
-        let line = format!(
+        let start = format!(
             "{{\"{}\":{{\"_index\":\"{}\",\"_id\":\"",
             self.verb, named.name
         );
-        self.known.insert(0, (named, line.into_bytes()));
+        let line = [start.as_bytes(), &[b'0'; 32], TAIL].concat();
+        self.known.insert(0, (named, line));
         self.known.truncate(REMEMBERED);
     }
 }
@@ -84,6 +92,12 @@ impl Action {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn line(action: &mut Action, time: Time, id: u64) -> String {
+        let mut out = b"before".to_vec();
+        action.write(time, EventId([0, id]), &mut out);
+        String::from_utf8(out).unwrap()
+    }
 
     #[test]
     fn a_remembered_line_is_the_one_a_fresh_look_gives() {
@@ -94,14 +108,19 @@ mod tests {
                 time += (step * 7919) % 100_000 - 30_000;
                 let at = Time::from_secs(time);
                 let mut fresh = Action::new(template(text).unwrap(), "index");
-                assert_eq!(kept.line(at), fresh.line(at), "{text} at {at}");
+                assert_eq!(
+                    line(&mut kept, at, 1),
+                    line(&mut fresh, at, 1),
+                    "{text} at {at}"
+                );
             }
         }
         let mut action = Action::new(template("pve-%Y").unwrap(), "create");
-        assert_eq!(
-            action.line(Time(0)),
-            br#"{"create":{"_index":"pve-1970","_id":""#
-        );
+        for id in [0xabc, 0xdef] {
+            let expected =
+                format!("before{{\"create\":{{\"_index\":\"pve-1970\",\"_id\":\"{id:032x}\"}}}}\n");
+            assert_eq!(line(&mut action, Time(0), id), expected);
+        }
     }
 
     #[test]
