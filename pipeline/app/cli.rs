@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{demo, dlq, generate, graph, list, run, setup, validate};
+use crate::commands::{demo, dlq, generate, graph, list, run, setup, test, validate};
 
 /// Turns what Proxmox VE writes about itself into an audit trail people can rely on.
 #[derive(Debug, Parser)]
@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Demo(demo::Args),
     /// Check files and folders, and tell every mistake with its place and its remedy.
     Validate(validate::Args),
+    /// Run the tests of a configuration, or folders of cases.
+    Test(test::Args),
     /// Draw the graph of a configuration.
     Graph(graph::Args),
     /// List the components there are, or show the manual page of one.

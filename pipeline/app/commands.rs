@@ -7,6 +7,7 @@ pub(crate) mod graph;
 pub(crate) mod list;
 pub(crate) mod run;
 pub(crate) mod setup;
+pub(crate) mod test;
 pub(crate) mod validate;
 
 use crate::cli::{Cli, Command};
@@ -18,6 +19,7 @@ pub(crate) fn run(cli: Cli) -> Exit {
     match cli.command {
         Command::Run(args) => run::run(args, level),
         Command::Demo(args) => demo::run(&args, level),
+        Command::Test(args) => test::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::List(args) => list::run(&args),
