@@ -20,6 +20,7 @@ pub mod redact;
 mod source_out;
 pub mod state;
 pub mod telemetry;
+pub mod testing;
 pub mod topology;
 pub mod units;
 

@@ -138,6 +138,13 @@ impl fmt::Debug for Http {
 impl Http {
     /// Checks the options and reads their files; connects to nothing.
     pub fn new(options: &HttpOptions) -> Result<Self, OptionError> {
+        Self::with_environment(options, |name| std::env::var(name).ok())
+    }
+
+    pub(super) fn with_environment(
+        options: &HttpOptions,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, OptionError> {
         let mut common = Zeroizing::new(format!(
             "User-Agent: pvetrail/{}\r\nAccept: */*\r\n",
             env!("CARGO_PKG_VERSION")
@@ -169,7 +176,7 @@ impl Http {
         }
         Ok(Self(Arc::new(Inner {
             tls: ClientTls::new(options.tls.clone(), &["http/1.1"])?,
-            proxies: Proxies::from_environment(|name| std::env::var(name).ok()),
+            proxies: Proxies::from_environment(variable),
             common,
             timeout: options.timeout,
             connect_timeout: options.connect_timeout,

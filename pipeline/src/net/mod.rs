@@ -48,3 +48,22 @@ impl From<OptionError> for crate::component::BuildErrors {
         crate::component::BuildError::key(error.key, error.message).into()
     }
 }
+
+impl crate::component::Context {
+    /// A client with the component's own `tls` and `auth`, and with the timeout and headers of its `request` options.
+    pub fn http(
+        &self,
+        tls: &TlsOptions,
+        auth: Option<&Auth>,
+    ) -> Result<Http, crate::component::BuildErrors> {
+        let request = self.request();
+        let options = HttpOptions {
+            tls: tls.clone(),
+            auth: auth.cloned(),
+            headers: request.headers.clone(),
+            timeout: request.timeout.into(),
+            ..HttpOptions::default()
+        };
+        Ok(Http::new(&options)?)
+    }
+}

@@ -1,6 +1,5 @@
 //! What an operator may choose, and what is made of it.
 
-use pipeline::net::HttpOptions;
 use pipeline::{
     BuildError, BuildErrors, Codec, Compression, Context, Field, Http, JsonWriter, Url, fields,
 };
@@ -150,18 +149,6 @@ impl Config {
         }
     }
 
-    pub(super) fn http(&self, cx: &Context) -> Result<Http, BuildErrors> {
-        let request = cx.request();
-        let options = HttpOptions {
-            tls: self.tls.clone(),
-            auth: self.auth.clone(),
-            headers: request.headers.clone(),
-            timeout: request.timeout.into(),
-            ..HttpOptions::default()
-        };
-        Http::new(&options).map_err(BuildErrors::from)
-    }
-
     fn bulk_url(&self, root: &Url) -> Url {
         let mut url = root.join("_bulk").with("filter_path", FILTER);
         if let Some(pipeline) = &self.pipeline {
@@ -228,7 +215,7 @@ impl Config {
                 .push(BuildError::key("encoding.codec", "documents are JSON").help("leave it out"));
         }
         let names = errors.take(self.names());
-        let http = errors.take(self.http(cx));
+        let http = errors.take(cx.http(&self.tls, self.auth.as_ref()));
         let compressor = errors.take(self.compressor());
         let (Some(names), Some(http), Some(compressor)) = (names, http, compressor) else {
             return Err(errors);

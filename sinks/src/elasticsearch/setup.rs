@@ -58,9 +58,11 @@ pub struct Setup {
 /// Elasticsearch would get.
 pub async fn setup(config: &Config, cx: &Context, dry_run: bool) -> Result<Setup, SetupError> {
     let names = config.names()?;
-    let pool = Pool::new(config.http(cx)?, config.endpoints.clone(), |root| {
-        root.clone()
-    });
+    let pool = Pool::new(
+        cx.http(&config.tls, config.auth.as_ref())?,
+        config.endpoints.clone(),
+        |root| root.clone(),
+    );
     if pool.len() == 0 {
         return Err(SetupError::Server(Reason::new(
             ReasonKind::Missing,
