@@ -26,7 +26,7 @@ pub(crate) struct Measure {
 }
 
 /// A program that has not delivered everything by then has failed.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// `start` is given the stand-in's port and makes the program.
 pub(crate) fn run(

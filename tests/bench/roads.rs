@@ -154,7 +154,7 @@ fn one(job: Job, events: u64, place: &Place) -> io::Result<Measure> {
         fs::remove_dir_all(&place.work)?;
     }
     fs::create_dir_all(&place.work)?;
-    let log = place.work.with_file_name(format!("{}.log", job.name()));
+    let log = place.work.with_file_name(format!("{}.said", job.name()));
     measure::run(events, &log, |port| job.program(place, port))
 }
 
