@@ -1,5 +1,7 @@
 //! `pvetrail graph`: the components of a configuration and what feeds what.
 
+mod draw;
+
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -17,12 +19,14 @@ pub(crate) struct Args {
     files: Vec<PathBuf>,
 
     /// The language of the picture.
-    #[arg(long, value_enum, default_value_t = Format::Mermaid)]
+    #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
+    /// Drawn with box characters, for a terminal.
+    Text,
     /// For Markdown.
     Mermaid,
     /// For Graphviz.
@@ -36,6 +40,7 @@ pub(crate) fn run(args: &Args) -> Exit {
         Err(exit) => return exit,
     };
     say::write(&match args.format {
+        Format::Text => draw::draw(&graph),
         Format::Mermaid => mermaid(&graph),
         Format::Dot => dot(&graph),
     });

@@ -18,9 +18,12 @@ pub(crate) fn run(args: &Args) -> Exit {
     let registry = crate::registry();
     if let Some(name) = &args.type_name {
         let Some(page) = pipeline::config::manual(&registry, name) else {
-            say::error(format!(
-                "there is no component \"{name}\"; `pvetrail list` names them all"
-            ));
+            let names = registry.iter().map(|entry| entry.type_name);
+            let remedy = match pipeline::config::nearest(name, names) {
+                Some(meant) => format!("did you mean \"{meant}\"?"),
+                None => "`pvetrail list` names them all".to_owned(),
+            };
+            say::error(format!("there is no component \"{name}\"; {remedy}"));
             return Exit::Failed;
         };
         say::write(&page);

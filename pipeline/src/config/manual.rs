@@ -121,24 +121,45 @@ fn one(key: &str, schema: &Value, required: bool, indent: &str, out: &mut String
     _ = writeln!(out, "{indent}- `{key}` ({}){about}", facts.join(", "));
     let deeper = format!("{indent}  ");
     options(schema, &deeper, out);
-    let choices = ["oneOf", "anyOf"]
-        .into_iter()
-        .filter_map(|k| schema[k].as_array())
-        .flatten();
-    for choice in choices {
-        let name = match &choice["const"] {
-            Value::String(name) => format!("{name:?}"),
-            _ => {
-                options(choice, &deeper, out);
-                continue;
-            }
-        };
-        if let Some(about) = choice["description"].as_str() {
-            _ = writeln!(out, "{deeper}- `{name}`: {}", about.replace('\n', " "));
-        }
-    }
+    choices(schema, &deeper, out);
     if schema["type"] == "array" {
         options(&schema["items"], &deeper, out);
+    }
+}
+
+/// What a value may be one of: words, or tables told apart by a word in them.
+fn choices(schema: &Value, indent: &str, out: &mut String) {
+    let choices = ["oneOf", "anyOf"]
+        .into_iter()
+        .filter_map(|list| schema[list].as_array())
+        .flatten();
+    for choice in choices {
+        let about = choice["description"].as_str().unwrap_or_default();
+        let about = about.replace('\n', " ");
+        if let Some(word) = choice["const"].as_str() {
+            if !about.is_empty() {
+                _ = writeln!(out, "{indent}- `{word:?}`: {about}");
+            }
+            continue;
+        }
+        let tag = choice["properties"].as_object().and_then(|properties| {
+            let mut words = properties.iter();
+            words.find_map(|(key, value)| value["const"].as_str().map(|word| (key, word)))
+        });
+        match tag {
+            Some((key, word)) => {
+                _ = writeln!(out, "{indent}- `{key} = {word:?}`: {about}");
+                let mut rest = choice.clone();
+                if let Some(properties) = rest["properties"].as_object_mut() {
+                    properties.remove(key);
+                }
+                options(&rest, &format!("{indent}  "), out);
+            }
+            None => {
+                options(choice, indent, out);
+                self::choices(choice, indent, out);
+            }
+        }
     }
 }
 

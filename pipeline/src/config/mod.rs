@@ -38,6 +38,7 @@ pub use options::{
     Redaction, Request, TestCase, TestInput, TestOutput,
 };
 pub use schema::schema;
+pub use suggest::nearest;
 
 #[cfg(test)]
 mod tests;

@@ -303,7 +303,7 @@ pub enum BufferKind {
     /// In memory; what waits there has not been answered for and is read again after a restart.
     #[default]
     Memory,
-    /// On disk, where it survives a restart.
+    /// On disk, where it survives a restart; comes with a later version.
     Disk,
 }
 
@@ -314,9 +314,9 @@ pub enum OnFailure {
     /// It is said, and tried again.
     #[default]
     Warn,
-    /// Besides, all sources stop.
+    /// Besides, all sources stop; comes with a later version.
     Hold,
-    /// Besides, a command runs.
+    /// Besides, a command runs; comes with a later version.
     Exec,
 }
 

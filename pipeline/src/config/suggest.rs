@@ -22,10 +22,7 @@ pub(crate) fn distance(a: &str, b: &str) -> usize {
 }
 
 /// The nearest of `known`, if it is near enough to be a misspelling: a third of the letters, or one word is part of the other.
-pub(crate) fn nearest<'a>(
-    written: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '.', ' '], "_");
     let wanted = plain(written);
     known

@@ -201,7 +201,7 @@ impl<'de> Deserializer<'de> for One<'_> {
                 entry: &table.0[0],
             }),
             _ => {
-                let expected = format!("one of {}", suggest::list(known.iter().copied(), '"'));
+                let expected = suggest::either(known.iter().copied(), '"');
                 Err(DeError::new(Problem::Type {
                     got: self.node.value.sort().to_owned(),
                     expected,

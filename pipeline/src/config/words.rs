@@ -142,7 +142,7 @@ pub(crate) fn say(
             (format!("`{key}` cannot be what {raw:?} stands for"), None)
         }
         Problem::Variant { written, known } => {
-            let list = suggest::list(known.iter().copied(), '"');
+            let list = suggest::either(known.iter().copied(), '"');
             let help = match suggest::nearest(written, known.iter().copied()) {
                 Some(meant) => format!("did you mean \"{meant}\"? It can be {list}"),
                 None => format!("it can be {list}"),

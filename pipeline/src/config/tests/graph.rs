@@ -204,6 +204,7 @@ fn a_manual_page_has_every_option_and_the_example() {
         "- `uri` (string, required): Where to.",
         "- `max_body` (size): A limit.",
         "  - `ca_file` (string): ",
+        "  - `strategy = \"bearer\"`: A token, sent as `Authorization: Bearer …`.\n    - `token` (string, required): The token.",
         "- `inputs` (list of string, required): Where its events come from",
         "  - `timeout` (duration, default `\"1m\"`): Longest wait for an answer.",
     ] {

@@ -98,7 +98,7 @@ fn a_wrong_type_says_what_to_write() {
         ),
         (
             "encoding.codec = \"jsn\"",
-            "sinks.out.encoding.codec: `codec` cannot be \"jsn\" | did you mean \"json\"? It can be \"json\", \"text\", \"logfmt\" and \"pretty\"",
+            "sinks.out.encoding.codec: `codec` cannot be \"jsn\" | did you mean \"json\"? It can be \"json\", \"text\", \"logfmt\" or \"pretty\"",
         ),
         (
             "auth = { strategy = \"basic\", user = 5, password = \"x\" }",
