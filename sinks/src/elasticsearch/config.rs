@@ -1,7 +1,7 @@
 //! What an operator may choose, and what is made of it.
 
 use pipeline::{
-    BuildError, BuildErrors, Codec, Compression, Context, Field, Http, JsonWriter, Url, fields,
+    BuildError, BuildErrors, Codec, Compression, Context, Field, JsonWriter, Url, fields,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
