@@ -21,6 +21,7 @@ mod input;
 mod told;
 
 pub use folder::{CaseResult, CaseVerdict, find_cases, run_folder};
+pub(crate) use input::event;
 pub use told::{TestResult, run_tests};
 
 use crate::clock::Time;

@@ -153,3 +153,65 @@ impl Stateful for Dedupe {
         self.recent.load(from).map_err(StateError)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use pipeline::{events, testing};
+
+    #[test]
+    fn each_event_goes_on_once_also_after_a_restart() {
+        let mut dedupe = testing::stateful::<Config>("");
+        let events = events![{"a": 1}, {"a": 1}];
+        assert_eq!(dedupe.feed(events.clone()).kept(), [0, 1]);
+        let again = dedupe.feed(events.clone());
+        assert_eq!(
+            (again.kept(), again.filtered(), again.duplicates()),
+            (vec![], 2, 2)
+        );
+        dedupe.restart();
+        assert!(dedupe.feed(events).kept().is_empty());
+    }
+
+    #[test]
+    fn by_fields_and_what_has_none_of_them_passes() {
+        let mut dedupe = testing::stateful::<Config>("fields = ['user', 'port']");
+        let out = dedupe.feed(events![
+            {"user": "a", "port": 1}, {"port": 1, "user": "a", "else": 2}, {"user": "a"}, {"user": "a", "port": ""},
+            {"else": 1}, {"else": 1}
+        ]);
+        assert_eq!(out.kept(), [0, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_a_window_shorter_than_it() {
+        let mut dedupe = testing::stateful::<Config>("fields = ['k']\ncache = { num_events = 2 }");
+        let out = dedupe.feed(events![{"k": 1}, {"k": 2}, {"k": 3}, {"k": 1}, {"k": 3}]);
+        assert_eq!(out.kept(), [0, 1, 2, 3]);
+        let mut dedupe = testing::stateful::<Config>("fields = ['k']\nwindow = '10m'");
+        let out = dedupe.feed(events![
+            {"k": 1, "@timestamp": "2026-03-14T23:00:00Z"}, {"k": 1, "@timestamp": "2026-03-14T23:10:00Z"},
+            {"k": 1, "@timestamp": "2026-03-14T23:10:01Z"}, {"k": 1, "@timestamp": "2026-03-14T23:20:01Z"}
+        ]);
+        assert_eq!(out.kept(), [0, 2]);
+        assert!(dedupe.wait(Duration::from_secs(3600)).events().is_empty());
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_remedy() {
+        let wrong: Config = Config {
+            fields: Some(Fields::List(vec![])),
+            cache: Cache { num_events: 0 },
+            window: None,
+        };
+        let cx = Context::for_tests(pipeline::Kind::Transform, "dedupe");
+        let Err(errors) = wrong.build(&cx) else {
+            panic!("it was built")
+        };
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told.iter().all(|text| text.contains(';')), "{told:?}");
+    }
+}

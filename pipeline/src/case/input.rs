@@ -101,7 +101,7 @@ fn moved(from: Time, word: &str) -> Option<Time> {
 
 /// An event from JSON, nested or by dotted paths. Where it says neither time nor id, it happened `now` and is the
 /// `n`th of `origin`.
-pub(super) fn event(
+pub(crate) fn event(
     json: serde_json::Map<String, serde_json::Value>,
     origin: &str,
     n: u64,

@@ -1,0 +1,240 @@
+//! Benches for transforms: the component alone, without an engine around it.
+
+use std::time::Duration;
+
+use super::{Names, parse};
+use crate::ack::Ack;
+use crate::batch::Batch;
+use crate::case::START;
+use crate::clock::Time;
+use crate::component::{
+    AnyConfig, Component, Context, Kind, Registry, Stateful, StatefulConfig, Transform,
+    TransformConfig,
+};
+use crate::event::Event;
+use crate::mark::{LaneId, Mark};
+use crate::outputs::Outputs;
+
+/// A transform to feed.
+pub struct TransformBench {
+    transform: Box<dyn Transform>,
+    outputs: Vec<String>,
+    type_name: &'static str,
+    now: Time,
+}
+
+/// A transform configured by `toml`, its own keys only.
+pub fn transform<C: TransformConfig>(toml: &str) -> TransformBench {
+    let mut registry = Registry::new();
+    registry.transform::<C>();
+    let (config, cx) = parse(Kind::Transform, C::TYPE, toml, &registry);
+    let transform = match config.build(&cx) {
+        Ok(Component::Transform(transform)) => transform,
+        Ok(_) => unreachable!("a TransformConfig builds a transform"),
+        Err(errors) => panic!("{errors}"),
+    };
+    TransformBench {
+        transform,
+        outputs: config.outputs(),
+        type_name: C::TYPE,
+        now: START,
+    }
+}
+
+impl TransformBench {
+    /// Feeds one batch.
+    pub fn feed(&mut self, events: Vec<Event>) -> Outcome {
+        let names = Names::of(&events);
+        let mut out = Outputs::new(self.type_name, true);
+        out.set_now(self.now);
+        let mark = Mark {
+            lane: LaneId::new("test", "test"),
+            start: 0,
+            seen_to: self.now,
+        };
+        self.transform
+            .apply(Batch::new(events, mark, Ack::nobody()), &mut out);
+        Outcome::new(names, &self.outputs, out)
+    }
+
+    /// Moves the clock.
+    pub fn wait(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+    }
+}
+
+/// A transform that remembers, to feed.
+pub struct StatefulBench {
+    config: Box<dyn AnyConfig>,
+    cx: Context,
+    transform: Box<dyn Stateful>,
+    type_name: &'static str,
+    now: Time,
+}
+
+/// A transform that remembers, configured by `toml`, its own keys only.
+pub fn stateful<C: StatefulConfig>(toml: &str) -> StatefulBench {
+    let mut registry = Registry::new();
+    registry.stateful::<C>();
+    let (config, cx) = parse(Kind::Transform, C::TYPE, toml, &registry);
+    let transform = build(&*config, &cx);
+    StatefulBench {
+        config,
+        cx,
+        transform,
+        type_name: C::TYPE,
+        now: START,
+    }
+}
+
+fn build(config: &dyn AnyConfig, cx: &Context) -> Box<dyn Stateful> {
+    match config.build(cx) {
+        Ok(Component::Stateful(stateful)) => stateful,
+        Ok(_) => unreachable!("a StatefulConfig builds a Stateful"),
+        Err(errors) => panic!("{errors}"),
+    }
+}
+
+impl StatefulBench {
+    /// Feeds events one by one.
+    pub fn feed(&mut self, events: Vec<Event>) -> Outcome {
+        let names = Names::of(&events);
+        let mut out = Outputs::new(self.type_name, true);
+        out.set_now(self.now);
+        for event in events {
+            self.transform.apply(event, &mut out);
+        }
+        Outcome::new(names, &self.config.outputs(), out)
+    }
+
+    /// Moves the clock, and event time with it.
+    pub fn wait(&mut self, time: Duration) -> Outcome {
+        self.now = self.now.after(time);
+        let mut out = Outputs::new(self.type_name, true);
+        out.set_now(self.now);
+        self.transform.advance(self.now, &mut out);
+        Outcome::new(Names::of(&[]), &self.config.outputs(), out)
+    }
+
+    /// Saves it, forgets it, and loads it into a fresh one.
+    pub fn restart(&mut self) {
+        let mut saved = Vec::new();
+        self.transform.save(&mut saved);
+        let meaning = self.transform.meaning();
+        self.transform = build(&*self.config, &self.cx);
+        assert_eq!(
+            self.transform.meaning(),
+            meaning,
+            "the same configuration means the same"
+        );
+        if let Err(why) = self.transform.load(&saved) {
+            panic!("what it saved cannot be loaded: {why}");
+        }
+    }
+
+    /// What a snapshot would hold [bytes].
+    pub fn saved(&self) -> Vec<u8> {
+        let mut saved = Vec::new();
+        self.transform.save(&mut saved);
+        saved
+    }
+}
+
+/// What came out of a transform.
+pub struct Outcome {
+    names: Names,
+    main: Vec<Event>,
+    named: Vec<(String, Event)>,
+    made: Vec<(String, Event)>,
+    erred: Vec<Event>,
+    filtered: u64,
+    duplicates: u64,
+}
+
+impl Outcome {
+    fn new(names: Names, outputs: &[String], out: Outputs) -> Outcome {
+        let name = |n: usize| {
+            outputs
+                .get(n)
+                .cloned()
+                .unwrap_or_else(|| panic!("there is no output number {n}"))
+        };
+        let mut main = out.emitted;
+        for batch in out.main {
+            main.extend(batch.events);
+            batch.ack.delivered();
+        }
+        let mut named: Vec<_> = out
+            .sent
+            .into_iter()
+            .map(|(n, event)| (name(n), event))
+            .collect();
+        for (n, batch) in out.named {
+            named.extend(batch.events.into_iter().map(|event| (name(n), event)));
+            batch.ack.delivered();
+        }
+        let made = out
+            .made
+            .into_iter()
+            .map(|(n, event)| (name(n), event))
+            .collect();
+        Outcome {
+            names,
+            main,
+            named,
+            made,
+            erred: out.erred,
+            filtered: out.filtered,
+            duplicates: out.duplicates,
+        }
+    }
+
+    /// What the events that went on by the unnamed output are called, in their order.
+    pub fn kept(&self) -> Vec<i64> {
+        self.names.all(&self.main)
+    }
+
+    /// What the events are called that could not be worked on.
+    pub fn errors(&self) -> Vec<i64> {
+        self.names.all(&self.erred)
+    }
+
+    /// What went on by the unnamed output.
+    pub fn events(&self) -> &[Event] {
+        &self.main
+    }
+
+    /// The same as JSON.
+    pub fn json(&self) -> Vec<serde_json::Value> {
+        self.main.iter().map(Event::to_json).collect()
+    }
+
+    /// What the events that left by the output `name` are called, in their order.
+    pub fn sent(&self, name: &str) -> Vec<i64> {
+        self.names.all(
+            self.named
+                .iter()
+                .filter(|(held, _)| held == name)
+                .map(|(_, event)| event),
+        )
+    }
+
+    /// The events that the transform made of its own for the output `name`.
+    pub fn made(&self, name: &str) -> Vec<&Event> {
+        self.made
+            .iter()
+            .filter(|(held, _)| held == name)
+            .map(|(_, event)| event)
+            .collect()
+    }
+
+    /// How many events were left out by name.
+    pub fn filtered(&self) -> u64 {
+        self.filtered
+    }
+
+    /// How many of these were copies of others.
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+}
