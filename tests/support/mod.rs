@@ -1,5 +1,6 @@
 //! What the tests of the whole program share: a running `pvetrail`, and a search store that misbehaves on demand.
 
+pub mod books;
 pub mod service;
 pub mod store;
 
@@ -45,19 +46,22 @@ impl Ground {
         std::fs::rename(self.path("graph.new"), self.path("graph.toml")).unwrap();
     }
 
-    /// Starts `pvetrail run`; its log is added to `log`.
+    /// Starts `pvetrail run`; its log is added to `log`, what it prints to `printed`.
     pub fn start(&self) -> Program {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("log"))
-            .unwrap();
+        let added = |name| {
+            let mut options = File::options();
+            options
+                .create(true)
+                .append(true)
+                .open(self.path(name))
+                .unwrap()
+        };
         let child = program()
             .arg("run")
             .arg(self.path("graph.toml"))
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
+            .stdout(added("printed"))
+            .stderr(added("log"))
             .spawn()
             .unwrap();
         Program { child }
@@ -84,8 +88,8 @@ impl Ground {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// What `/metrics` says now; the admin server must be on. Names without their prefix, with their labels, and values.
-    pub fn metrics(&self) -> Vec<(String, f64)> {
+    /// Where the admin server of the latest start listens, like `127.0.0.1:40000`; it must be on.
+    pub fn admin(&self) -> String {
         let log = self.log();
         let started = log
             .lines()
@@ -93,15 +97,27 @@ impl Ground {
             .find(|line| line.contains("metrics, health and reload"));
         let line: serde_json::Value =
             serde_json::from_str(started.expect("the admin server runs")).unwrap();
-        let address = line["address"].as_str().unwrap();
-        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        line["address"].as_str().unwrap().to_owned()
+    }
+
+    /// The text of `/metrics` now.
+    pub fn metrics_text(&self) -> String {
+        let address = self.admin();
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
         write!(
             stream,
-            "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+            "GET /metrics HTTP/1.0\r\nhost: {address}\r\nconnection: close\r\n\r\n"
         )
         .unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
+        let (_, body) = text.split_once("\r\n\r\n").unwrap();
+        body.to_owned()
+    }
+
+    /// What `/metrics` says now. Names without their prefix, with their labels, and values.
+    pub fn metrics(&self) -> Vec<(String, f64)> {
+        let text = self.metrics_text();
         let lines = text
             .lines()
             .filter_map(|line| line.strip_prefix("pvetrail_")?.rsplit_once(' '));
@@ -133,6 +149,21 @@ impl Ground {
         ]
         .map(|name| self.metric(name, sink));
         received == sent + dead
+    }
+
+    /// Waits until nothing is in flight and every component accounts for every event it received.
+    #[track_caller]
+    pub fn balances(&self) {
+        let mut last = String::new();
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(30) {
+            match books::balance(&self.metrics()) {
+                Ok(()) => return,
+                Err(why) => last = why,
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the books do not balance: {last}");
     }
 
     /// Waits until something holds; what went on is told if it never does.
@@ -215,4 +246,19 @@ pub fn append(path: &Path, text: &str) {
         .unwrap()
         .write_all(text.as_bytes())
         .unwrap();
+}
+
+/// Every file below a folder; none if there is no such folder.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
 }

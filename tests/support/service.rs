@@ -81,7 +81,8 @@ impl Drop for Service {
     }
 }
 
-fn skip(why: &str) {
+/// Says in plain sight that something did not run: here, and in the table of `tests/all`.
+pub fn skip(why: &str) {
     eprintln!("skipped: {why}");
     if let Some(path) = std::env::var_os("PVETRAIL_SKIPS") {
         super::append(path.as_ref(), &format!("{why}\n"));

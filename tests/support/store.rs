@@ -106,6 +106,13 @@ impl Store {
         messages
     }
 
+    /// Every document with its id.
+    pub fn documents(&self) -> Vec<(String, Value)> {
+        let inner = self.inner.lock().unwrap();
+        let pair = |(id, document): (&String, &Value)| (id.clone(), document.clone());
+        inner.documents.iter().map(pair).collect()
+    }
+
     fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
         stream.set_nodelay(true)?;
         let mut reader = BufReader::new(stream.try_clone()?);
