@@ -311,3 +311,75 @@ fn a_reload_while_the_store_is_down_loses_nothing() {
     assert_eq!(program.stop(), Some(0), "{}", ground.log());
     assert_eq!(store.messages(), messages(0..6000));
 }
+
+#[test]
+fn reloads_under_load_lose_nothing_whatever_they_change() {
+    let (ground, store, other) = (Ground::new(), Store::start(), Store::start());
+    let out = ground.path("out.jsonl");
+    let always = format!(
+        r#"
+[sinks.out]
+type = "file"
+inputs = ["in"]
+path = "{}"
+"#,
+        out.display()
+    );
+    // The number is read out of every line, or the line goes on as it is; with a second store and without.
+    let parsed = |pattern: &str| {
+        format!(
+            r#"
+[transforms.parsed]
+type = "grok"
+inputs = ["in"]
+patterns = ['{pattern}']
+
+[sinks.other]
+type = "elasticsearch"
+inputs = ["parsed"]
+endpoints = ["{}"]
+"#,
+            other.uri()
+        )
+    };
+    let variants = [
+        String::new(),
+        parsed("^line %{INT:event.sequence:int}"),
+        parsed("^line %{INT:event.sequence:int} of the (?<log.logger>log)$"),
+        "[transforms.seen]\ntype = \"dedupe\"\ninputs = [\"in\"]\n[sinks.hole]\ntype = \"blackhole\"\ninputs = [\"seen\"]\n".to_owned(),
+    ];
+    let configure = |n: usize| {
+        let size = 100 + n * 37 % 400;
+        let more = format!(
+            "batch = {{ max_events = {size} }}\n{always}{}",
+            variants[n % variants.len()]
+        );
+        ground.configure(&graph(&ground, &store, &more));
+    };
+    configure(0);
+    let mut program = ground.start();
+    ground.until("it runs", || ground.log().contains("\"started\""));
+    let reloads = if long() { 100 } else { 12 };
+    let per_reload = 2000;
+    let reloaded = || ground.log().matches("reloaded").count();
+    for n in 0..reloads {
+        append(
+            &ground.path("in.log"),
+            &lines(n * per_reload..(n + 1) * per_reload),
+        );
+        configure(n + 1);
+        let before = reloaded();
+        program.signal("HUP");
+        ground.until("it has reloaded", || reloaded() > before);
+        assert!(program.is_running());
+    }
+    let all = messages(0..reloads * per_reload);
+    ground.until("everything is stored", || {
+        store.len() >= all.len() && ground.books_balance("out")
+    });
+    assert_eq!(program.stop(), Some(0), "{}", ground.log());
+    assert_eq!(store.messages(), all);
+    // Nobody was killed, so nothing was written twice either.
+    let text = std::fs::read_to_string(&out).unwrap();
+    assert_eq!(text.lines().count(), all.len());
+}

@@ -174,8 +174,7 @@ impl Topology {
         }
         // What goes on feeds the new lanes from here on, in one step: no event falls between the old and the new.
         self.wire();
-        self.end_units(&mut going).await;
-        self.wire();
+        self.end_units(&mut going).await?;
         self.start_new()?;
         let graph = Arc::clone(&self.graph);
         self.options
@@ -185,32 +184,44 @@ impl Topology {
         Ok(changes)
     }
 
-    /// Ends the tasks of `going` in the order of the graph, and gives what waits in front of them to their successors.
-    async fn end_units(&mut self, going: &mut [Unit]) {
-        let successor = |units: &mut Vec<Unit>, unit: &Unit| {
+    /// Ends the tasks of `going`, and gives what waits in front of them to their successors, which begin at once.
+    ///
+    /// The last of the graph come first: whoever waits for room in a lane gets it from the successor. Those without a
+    /// successor come last, for they end when their lane does, and that is held open by whoever still waits to send.
+    async fn end_units(&mut self, going: &mut [Unit]) -> Result<(), String> {
+        let successor = |units: &[Unit], unit: &Unit| {
             units
                 .iter()
                 .position(|new| !new.is_running() && unit.has_successor(&new.plan))
         };
-        for unit in going.iter_mut() {
-            let succeeded = successor(&mut self.units, unit).is_some();
-            if unit.plan.kind == UnitKind::Source || succeeded {
+        let (succeeded, ending): (Vec<_>, Vec<_>) = going
+            .iter_mut()
+            .partition(|unit| successor(&self.units, unit).is_some());
+        for unit in succeeded.iter().chain(&ending) {
+            if unit.plan.kind == UnitKind::Source || successor(&self.units, unit).is_some() {
                 unit.tell_to_end();
             }
         }
-        for unit in going.iter_mut() {
-            // Without a successor it ends when it has worked off what is there: nobody feeds it any more.
+        for unit in succeeded.into_iter().rev() {
+            unit.inlet = None;
+            let waiting = unit.ended().await;
+            if let Some(n) = successor(&self.units, unit) {
+                self.units[n].take_over(waiting);
+                self.wire();
+                self.units[n].start(&self.shared)?;
+            }
+        }
+        for unit in ending {
+            // What is no source ends when it has worked off what is there: nobody feeds it any more.
             unit.inlet = None;
             let ended = tokio::time::timeout(RELOAD_PATIENCE, unit.source_ended()).await;
             if ended.is_err() {
                 unit.abort();
             }
-            let waiting = unit.ended().await;
+            unit.ended().await;
             unit.settle(RELOAD_PATIENCE).await;
-            if let Some(n) = successor(&mut self.units, unit) {
-                self.units[n].take_over(waiting);
-            }
         }
+        Ok(())
     }
 
     /// Ends the program's work: sources stop, everything drains, positions are stored. After `grace` what is left stays
