@@ -10,6 +10,7 @@ pub mod cast;
 mod classes;
 mod engine;
 mod expand;
+mod explain;
 mod fancy;
 mod fields;
 mod library;
@@ -30,6 +31,7 @@ use serde::Deserialize;
 
 pub use engine::{Counts, Engine, Grok, GrokError, Options, Outcome, Pattern, Scratch};
 pub use expand::{Cast, Group};
+pub use explain::{Attempt, Captured, Explanation, Failure, Tried, explain, try_line};
 pub use library::{Library, LibraryError, Spelling};
 
 use fields::{Reader, Wishes};

@@ -230,6 +230,8 @@ pub struct Scratch {
     places: Vec<u32>,
     in_scan: bool,
     whole: (u32, u32),
+    /// The engine that had the last word.
+    pub(super) last: Engine,
     /// How often which engine had the last word.
     pub counts: Counts,
 }
@@ -261,11 +263,6 @@ impl Scratch {
     pub fn whole(&self) -> (u32, u32) {
         (self.whole.0, self.whole.1 - self.whole.0)
     }
-
-    /// How far into the line the last try of the scan engine came [bytes].
-    pub(super) fn furthest(&self) -> u32 {
-        self.scan.furthest
-    }
 }
 
 /// Patterns of which the first that matches wins.
@@ -293,6 +290,7 @@ impl Grok {
             places: Vec::new(),
             in_scan: false,
             whole: (0, 0),
+            last: Engine::Scan,
             counts: Counts::default(),
         }
     }
@@ -357,6 +355,7 @@ impl Pattern {
                     scan::Verdict::Match { start, end } => {
                         each.last_pause = 0;
                         scratch.in_scan = true;
+                        scratch.last = Engine::Scan;
                         scratch.whole = (start, end);
                         scratch.counts.scan += 1;
                         return Answer::Match;
@@ -385,6 +384,7 @@ impl Pattern {
     #[cold]
     fn matches_slowly(&self, at: usize, scratch: &mut Scratch, line: &str) -> Answer {
         scratch.in_scan = false;
+        scratch.last = Engine::Regex;
         if let Ok(relaxed) = &self.regex {
             let memory = scratch.each[at]
                 .regex
@@ -406,6 +406,7 @@ impl Pattern {
             return Answer::Spent;
         };
         scratch.counts.fancy += 1;
+        scratch.last = Engine::Fancy;
         match fancy.search(line, &mut scratch.places) {
             fancy::Verdict::Match { start, end } => {
                 scratch.whole = (start, end);

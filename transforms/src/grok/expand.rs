@@ -46,6 +46,9 @@ pub(super) struct Expander<'l> {
     pub(super) groups: Vec<Group>,
     /// Groups inside groups at this moment, over all definitions being read [levels].
     pub(super) depth: usize,
+    /// Where the parts of the pattern itself stand in its text, and whether it is one sequence, for `grok try`.
+    pub(super) pieces: Vec<std::ops::Range<usize>>,
+    pub(super) alternatives: bool,
     open: Vec<String>,
     local: HashMap<String, String>,
     nodes: usize,
@@ -59,6 +62,8 @@ impl<'l> Expander<'l> {
             named_only,
             groups: Vec::new(),
             depth: 0,
+            pieces: Vec::new(),
+            alternatives: false,
             open: Vec::new(),
             local: HashMap::new(),
             nodes: 0,
@@ -69,6 +74,11 @@ impl<'l> Expander<'l> {
     pub(super) fn inside(mut self, name: &str) -> Self {
         self.open.push(name.to_owned());
         self
+    }
+
+    /// Whether the pattern itself is being read, and no group or definition in it.
+    pub(super) fn at_top(&self) -> bool {
+        self.depth == 0 && self.open.is_empty()
     }
 
     /// Counts what the pattern grows to.

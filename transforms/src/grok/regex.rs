@@ -6,6 +6,7 @@
 
 mod build;
 
+use regex_automata::dfa::onepass;
 use regex_automata::hybrid::dfa::{self as lazy, DFA};
 use regex_automata::meta::{BuildError, Cache, Config, Regex};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
@@ -118,8 +119,8 @@ impl Relaxed {
         let unicode = builder.node(node, false)?;
         Ok(Relaxed {
             quick: build_quick(&ascii),
-            ascii: build(&ascii).map_err(too_large)?,
-            unicode: build(&unicode).map_err(too_large)?,
+            ascii: build(&ascii)?,
+            unicode: build(&unicode)?,
             checks,
             captures,
             line_start,
@@ -208,11 +209,7 @@ impl Relaxed {
     }
 }
 
-fn too_large(error: BuildError) -> Unfit {
-    Unfit::TooLarge(error.to_string())
-}
-
-fn build(hir: &Hir) -> Result<Regex, BuildError> {
+fn build(hir: &Hir) -> Result<Regex, Unfit> {
     let config = Config::new()
         .match_kind(MatchKind::LeftmostFirst)
         .utf8_empty(false)
@@ -224,6 +221,30 @@ fn build(hir: &Hir) -> Result<Regex, BuildError> {
         .configure(config)
         .syntax(syntax::Config::new().utf8(false))
         .build_from_hir(hir)
+        .map_err(|error: BuildError| Unfit::TooLarge(error.to_string()))
+}
+
+/// Whether captures of ASCII lines can be found in one pass.
+pub(super) fn one_pass(node: &Node, captures: usize) -> bool {
+    let mut builder = Builder {
+        unicode: false,
+        checks: Vec::new(),
+        captures,
+        build_checks: false,
+    };
+    let Ok(hir) = builder.node(node, false) else {
+        return false;
+    };
+    let config = onepass::DFA::config().size_limit(Some(4 << 20));
+    let nfa = thompson::Compiler::new()
+        .configure(thompson::Config::new().utf8(false))
+        .build_from_hir(&hir);
+    nfa.is_ok_and(|nfa| {
+        onepass::DFA::builder()
+            .configure(config)
+            .build_from_nfa(nfa)
+            .is_ok()
+    })
 }
 
 /// An automaton without captures, which only says whether there is a match.

@@ -113,6 +113,7 @@ impl Parser<'_, '_, '_> {
     fn alternation(&mut self) -> Result<Node, Fault> {
         let mut branches = vec![self.sequence()?];
         while self.eat("|") {
+            self.expander.alternatives |= self.expander.at_top();
             branches.push(self.sequence()?);
         }
         Ok(if branches.len() == 1 {
@@ -139,6 +140,9 @@ impl Parser<'_, '_, '_> {
                     if let Some(atom) = atom {
                         let node = self.quantified(atom)?;
                         nodes.push(node);
+                        if self.expander.at_top() {
+                            self.expander.pieces.push(start..self.at);
+                        }
                     }
                 }
             }
@@ -294,7 +298,8 @@ impl Parser<'_, '_, '_> {
             }
             return Ok(None);
         }
-        let kinds: [(&str, fn(Box<Node>) -> Node); 6] = [
+        type Make = fn(Box<Node>) -> Node;
+        let kinds: [(&str, Make); 6] = [
             ("?:", |node| *node),
             ("?=", |node| Node::Look {
                 ahead: true,
@@ -462,26 +467,21 @@ fn repeat(node: Node, min: u32, max: Option<u32>, greedy: bool) -> Node {
             _ => break,
         }
     }
-    if let (
-        Node::Repeat {
-            node: one,
-            min: least @ (0 | 1),
+    if let Node::Repeat {
+        node: one,
+        min: least @ (0 | 1),
+        max: None,
+        greedy: true,
+    } = inner
+        && let (None, 0 | 1, true) = (max, min, greedy)
+        && one.one_char().is_some()
+    {
+        return Node::Repeat {
+            node: one.clone(),
+            min: min * least,
             max: None,
             greedy: true,
-        },
-        None,
-        0 | 1,
-        true,
-    ) = (inner, max, min, greedy)
-    {
-        if one.one_char().is_some() {
-            return Node::Repeat {
-                node: one.clone(),
-                min: min * least,
-                max: None,
-                greedy: true,
-            };
-        }
+        };
     }
     Node::Repeat {
         node: Box::new(node),

@@ -3,5 +3,7 @@
 
 mod agree;
 mod conformance;
+mod explain;
 mod generate;
+mod hostile;
 mod set;

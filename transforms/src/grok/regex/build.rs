@@ -3,7 +3,7 @@
 use regex_automata::meta::Regex;
 use regex_syntax::hir::{self, Class, ClassBytes, ClassBytesRange, Hir, Look};
 
-use super::{Check, CheckKind, Unfit, build, too_large};
+use super::{Check, CheckKind, Unfit, build};
 use crate::grok::ast::{Anchor, Known, Node, any_char, class};
 
 /// Copies that counted repetitions may make of what they repeat.
@@ -189,7 +189,7 @@ impl Builder {
         if !self.build_checks {
             return Ok(None);
         }
-        build(&hir).map(Some).map_err(too_large)
+        build(&hir).map(Some)
     }
 
     fn ahead(&mut self, node: &Node, negate: bool, repeated: bool) -> Result<Hir, Unfit> {

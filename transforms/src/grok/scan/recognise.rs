@@ -146,13 +146,14 @@ fn is_tail(text: &[u8]) -> bool {
     let mut parts = 0;
     for part in text.split(|byte| *byte == b'.') {
         parts += 1;
-        let good = match part {
-            [b'0'..=b'9'] | [b'1'..=b'9', b'0'..=b'9'] => true,
-            [b'1', b'0'..=b'9', b'0'..=b'9']
-            | [b'2', b'0'..=b'4', b'0'..=b'9']
-            | [b'2', b'5', b'0'..=b'5'] => true,
-            _ => false,
-        };
+        let good = matches!(
+            part,
+            [b'0'..=b'9']
+                | [b'1'..=b'9', b'0'..=b'9']
+                | [b'1', b'0'..=b'9', b'0'..=b'9']
+                | [b'2', b'0'..=b'4', b'0'..=b'9']
+                | [b'2', b'5', b'0'..=b'5']
+        );
         if !good {
             return false;
         }

@@ -44,8 +44,6 @@ pub(in crate::grok) struct Memory {
     memos: Vec<u32>,
     pub(super) fuel: i64,
     filled: i64,
-    /// The furthest place that any try reached, for `grok try`.
-    pub(in crate::grok) furthest: u32,
 }
 
 /// A way not taken yet, or something to undo.
@@ -320,7 +318,6 @@ impl Program {
                 pc += 1;
                 continue;
             }
-            memory.furthest = memory.furthest.max(pos as u32);
             match self.back(line, base, memory)? {
                 Some((to, at)) => (pc, pos) = (to, at),
                 None => {

@@ -15,12 +15,11 @@ fn only(text: &str, library: &Library, engine: Engine) -> Option<Grok> {
         .map(|pattern| Grok::new(vec![pattern]))
 }
 
-/// Match or not, where, and all captures.
-fn answer(
-    grok: &Grok,
-    scratch: &mut Scratch,
-    line: &str,
-) -> Option<Option<Vec<Option<(u32, u32)>>>> {
+/// Places of the match and of all captures; none where it does not match.
+type Places = Option<Vec<Option<(u32, u32)>>>;
+
+/// Match or not, where, and all captures; none where the engine can not say.
+fn answer(grok: &Grok, scratch: &mut Scratch, line: &str) -> Option<Places> {
     match grok.matches(scratch, line) {
         Outcome::Spent(_) => None,
         Outcome::NoMatch => Some(None),
@@ -82,7 +81,7 @@ fn engines_agree_on_every_shipped_pattern() {
                         .collect();
                     compared += 1;
                     if answers.windows(2).any(|pair| pair[0].1 != pair[1].1) {
-                        let says = |answer: &Option<Vec<Option<(u32, u32)>>>| match answer {
+                        let says = |answer: &Places| match answer {
                             None => "no match".to_owned(),
                             Some(places) => {
                                 let other = answers.iter().filter_map(|(_, other)| other.as_ref());
