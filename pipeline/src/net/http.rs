@@ -56,6 +56,35 @@ impl Default for HttpOptions {
     }
 }
 
+impl HttpOptions {
+    /// Everything that keeps a client from being built, not only the first.
+    pub fn mistakes(&self) -> Vec<OptionError> {
+        let mut mistakes = self.tls.mistakes();
+        mistakes.extend(self.auth.as_ref().and_then(|auth| auth.header().err()));
+        let headers = self.headers.iter();
+        mistakes.extend(headers.filter_map(|(name, value)| self.check_header(name, value).err()));
+        mistakes
+    }
+
+    fn check_header(&self, name: &str, value: &Secret) -> Result<(), OptionError> {
+        let wrong = |why: &str| OptionError::new(format!("request.headers.{name}"), why);
+        check_name(name).map_err(|why| wrong(&why))?;
+        if !value
+            .expose()
+            .bytes()
+            .all(|b| b == b'\t' || (b >= 0x20 && b != 0x7f))
+        {
+            return Err(wrong(
+                "a header's value has no line break or control character in it",
+            ));
+        }
+        if self.auth.is_some() && name.eq_ignore_ascii_case("authorization") {
+            return Err(wrong("`auth` sets this header already"));
+        }
+        Ok(())
+    }
+}
+
 /// Why there is no answer. Each of these is worth another try: nothing here says that the request was wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
@@ -155,22 +184,8 @@ impl Http {
             common.push_str("\r\n");
         }
         for (name, value) in &options.headers {
-            let key = || format!("request.headers.{name}");
-            check_name(name).map_err(|why| OptionError::new(key(), why))?;
-            let value = value.expose();
-            if !value
-                .bytes()
-                .all(|b| b == b'\t' || (b >= 0x20 && b != 0x7f))
-            {
-                return Err(OptionError::new(
-                    key(),
-                    "a header's value has no line break or control character in it",
-                ));
-            }
-            if options.auth.is_some() && name.eq_ignore_ascii_case("authorization") {
-                return Err(OptionError::new(key(), "`auth` sets this header already"));
-            }
-            for part in [name, ": ", value, "\r\n"] {
+            options.check_header(name, value)?;
+            for part in [name, ": ", value.expose(), "\r\n"] {
                 common.push_str(part);
             }
         }

@@ -64,6 +64,19 @@ impl crate::component::Context {
             timeout: request.timeout.into(),
             ..HttpOptions::default()
         };
-        Ok(Http::new(&options)?)
+        Http::new(&options).map_err(|first| {
+            let mistakes = options.mistakes();
+            let all = if mistakes.is_empty() {
+                vec![first]
+            } else {
+                mistakes
+            };
+            let mut errors = crate::component::BuildErrors::new();
+            errors.extend(
+                all.into_iter()
+                    .map(|e| crate::component::BuildError::key(e.key, e.message)),
+            );
+            errors
+        })
     }
 }

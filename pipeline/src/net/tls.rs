@@ -65,6 +65,19 @@ impl TlsOptions {
         self.ca_file.is_some() || self.crt_file.is_some()
     }
 
+    /// Everything that is wrong with them, not only the first.
+    pub(super) fn mistakes(&self) -> Vec<OptionError> {
+        let mut mistakes: Vec<OptionError> = self
+            .fingerprint
+            .iter()
+            .filter_map(|text| pin(text).err())
+            .collect();
+        let authorities = self.ca_file.iter().filter_map(|file| roots_of(file).err());
+        mistakes.extend(authorities);
+        mistakes.extend(self.own_certificate().err());
+        mistakes
+    }
+
     /// What a client of these options believes and shows. `alpn` is what it speaks, like `http/1.1`.
     pub fn client(&self, alpn: &[&str]) -> Result<ClientConfig, OptionError> {
         let provider = provider();
@@ -140,12 +153,7 @@ impl TlsOptions {
     }
 
     fn pins(&self) -> Result<Vec<Fingerprint>, OptionError> {
-        self.fingerprint
-            .iter()
-            .map(|text| {
-                Fingerprint::parse(text).map_err(|why| OptionError::new("tls.fingerprint", why))
-            })
-            .collect()
+        self.fingerprint.iter().map(|text| pin(text)).collect()
     }
 
     fn own_certificate(
@@ -254,6 +262,10 @@ impl ClientTls {
             (Err(why), None) => Err(why),
         }
     }
+}
+
+fn pin(text: &str) -> Result<Fingerprint, OptionError> {
+    Fingerprint::parse(text).map_err(|why| OptionError::new("tls.fingerprint", why))
 }
 
 fn read(file: &Path, key: &'static str) -> Result<Vec<u8>, OptionError> {

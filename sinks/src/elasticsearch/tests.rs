@@ -284,7 +284,8 @@ fn every_mistake_of_a_configuration_is_told_at_once() {
     let errors = build(json!({
         "endpoints": [],
         "bulk": { "index": "Pve-%Q" },
-        "tls": { "fingerprint": ["7D"] },
+        "tls": { "fingerprint": ["7D"], "ca_file": "/nowhere/ca.pem", "crt_file": "/nowhere/crt.pem" },
+        "auth": { "strategy": "basic", "user": "a:b", "password": "hunter2" },
         "compression": "gzip",
         "compression_level": 12,
         "encoding": { "codec": "text" },
@@ -296,6 +297,9 @@ fn every_mistake_of_a_configuration_is_told_at_once() {
         "endpoints",
         "bulk.index",
         "tls.fingerprint",
+        "tls.ca_file",
+        "tls.key_file",
+        "auth.user",
         "compression_level",
         "encoding.codec",
     ] {
