@@ -218,3 +218,49 @@ async fn no_redirect_is_followed() {
     );
     assert_eq!(server.requests().len(), 1);
 }
+
+#[tokio::test]
+async fn no_answer_breaks_the_client() {
+    let mut random = fastrand::Rng::with_seed(3);
+    let pieces = [
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.0 200\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 204 -\r\n",
+        "\r\n",
+        "\n",
+        "\r\n\r\n",
+        "Content-Length: 5\r\n",
+        "Content-Length: 99999999999\r\n",
+        "Content-Length: -1\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: gzip\r\n",
+        "Connection: keep-alive\r\n",
+        "5\r\nhello\r\n",
+        "0\r\n\r\n",
+        "ffffffffffffffff\r\n",
+        "0\r\nA: b\r\n",
+        "\u{0}",
+        "é: ü\r\n",
+    ];
+    let server = receiver().start().await;
+    let (http, url) = (client(), server.url(""));
+    for _ in 0..1500 {
+        let mut answer = String::from(if random.bool() { pieces[0] } else { "" });
+        for _ in 0..random.usize(0..8) {
+            answer.push_str(random.choice(pieces).unwrap());
+        }
+        server.then(Answer::raw(answer.clone()));
+        let read = async {
+            match http.get(&url).timeout(Duration::from_secs(5)).send().await {
+                Ok(answer) => answer.bytes(1 << 16).await.map(|_| ()),
+                Err(why) => Err(why),
+            }
+        };
+        // The server closes behind each of them, so only a loop of our own could take that long.
+        assert!(
+            !matches!(read.await, Err(HttpError::Timeout(_))),
+            "{answer:?}"
+        );
+    }
+}

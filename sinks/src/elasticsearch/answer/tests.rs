@@ -208,3 +208,50 @@ fn a_missing_pipeline_is_not_the_fault_of_the_event() {
         matches!(fate(r#""status":400,"error":"a text""#), Some(Fate::Refused(r)) if r.text == "a text")
     );
 }
+
+proptest::proptest! {
+    /// What is stepped over is understood as a real parser understands it, however it is written and cut.
+    #[test]
+    fn the_quick_look_agrees_with_a_parser(members in members(), pretty: bool, cut in 0..400_usize) {
+        let value = serde_json::Value::Object(members);
+        let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+        let seen = flag(text.as_bytes());
+        match value.get("errors") {
+            Some(serde_json::Value::Bool(false)) => proptest::prop_assert_eq!(seen, Flag::Clean),
+            Some(serde_json::Value::Bool(true)) => proptest::prop_assert_eq!(seen, Flag::Errors),
+            _ => proptest::prop_assert!(matches!(seen, Flag::Nonsense(_))),
+        }
+        let part = &text.as_bytes()[..cut.min(text.len())];
+        if flag(part) == Flag::Clean {
+            proptest::prop_assert_eq!(value.get("errors"), Some(&serde_json::Value::Bool(false)));
+        }
+    }
+
+    #[test]
+    fn no_bytes_break_it(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200), text in "[\\[\\]{}\",:\\\\a-f truels0-9]{0,80}") {
+        for hostile in [&bytes[..], text.as_bytes()] {
+            flag(hostile);
+            assert!(read(hostile, ids(3), true).is_err());
+        }
+    }
+}
+
+fn members() -> impl proptest::strategy::Strategy<Value = serde_json::Map<String, serde_json::Value>>
+{
+    use proptest::prelude::*;
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(serde_json::Value::Bool),
+        any::<i32>().prop_map(serde_json::Value::from),
+        "[a-z\"\\\\{}\\[\\],: ]{0,8}".prop_map(serde_json::Value::String),
+    ];
+    let value = leaf.prop_recursive(3, 20, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::Array),
+            proptest::collection::btree_map("errors|[a-z\"\\\\]{0,4}", inner, 0..4)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+        ]
+    });
+    let key = prop_oneof!["errors", "error", "[a-z\"\\\\]{0,6}"];
+    proptest::collection::btree_map(key, value, 0..6).prop_map(|map| map.into_iter().collect())
+}
