@@ -21,6 +21,9 @@ use exit::Exit;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // With huge pages every thread's first small allocation takes 2 MiB: 21 instead of 50 MiB on the access road, at the
+    // same speed. Where the kernel does not know the call, more memory is all that is lost.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     // The only provider in this program; a second call, from a library, would be refused and is harmless.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = match cli::Cli::try_parse() {

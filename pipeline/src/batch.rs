@@ -1,5 +1,6 @@
 //! Events that travel together.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -88,7 +89,7 @@ impl Batch {
 
 /// Lists of used events, whose memory the next batch of the same source takes over.
 #[derive(Debug, Default)]
-pub(crate) struct Husks(Mutex<Vec<Vec<Event>>>);
+pub(crate) struct Husks(Mutex<VecDeque<Vec<Event>>>);
 
 /// Lists kept by one source [lists].
 const KEPT: usize = 32;
@@ -97,7 +98,7 @@ const LONGEST_KEPT: usize = 16_384;
 
 impl Husks {
     pub(crate) fn take(&self) -> Vec<Event> {
-        self.0.lock().pop().unwrap_or_default()
+        self.0.lock().pop_front().unwrap_or_default()
     }
 
     pub(crate) fn put(&self, mut events: Vec<Event>) {
@@ -109,7 +110,7 @@ impl Husks {
         }
         let mut kept = self.0.lock();
         if kept.len() < KEPT {
-            kept.push(events);
+            kept.push_back(events);
         }
     }
 }

@@ -89,7 +89,7 @@ impl SinkConfig for Config {
     const NETWORK: bool = true;
     const BATCH: BatchDefaults = BatchDefaults {
         max_events: 5000,
-        max_size: Bytes::mib(2),
+        max_size: Bytes::mib(1),
         timeout: pipeline::Duration::from_secs(1),
     };
     const EXAMPLE: &'static str = r#"endpoints = ["https://es1:9200", "https://es2:9200"]

@@ -1,5 +1,6 @@
 //! The text that many events share, recycled when the last of them is gone.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -47,7 +48,7 @@ impl Buffer {
 
 /// Buffers waiting to be filled again; a bounded number of them, and none that grew far beyond the usual.
 #[derive(Debug, Default)]
-pub(crate) struct Pool(Mutex<Vec<Vec<u8>>>);
+pub(crate) struct Pool(Mutex<VecDeque<Vec<u8>>>);
 
 /// Buffers kept by one source [buffers].
 const KEPT: usize = 32;
@@ -56,13 +57,13 @@ const LARGEST_KEPT: usize = 1 << 20;
 
 impl Pool {
     pub(crate) fn take(&self) -> Vec<u8> {
-        self.0.lock().pop().unwrap_or_default()
+        self.0.lock().pop_front().unwrap_or_default()
     }
 
     fn put(&self, bytes: Vec<u8>) {
         let mut kept = self.0.lock();
         if kept.len() < KEPT && bytes.capacity() <= LARGEST_KEPT {
-            kept.push(bytes);
+            kept.push_back(bytes);
         }
     }
 }
