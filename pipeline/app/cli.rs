@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{demo, dlq, generate, graph, list, run, setup, test, validate};
+use crate::commands::{demo, dlq, generate, graph, grok, list, run, setup, test, validate};
 
 /// Turns what Proxmox VE writes about itself into an audit trail people can rely on.
 #[derive(Debug, Parser)]
@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Graph(graph::Args),
     /// List the components there are, or show the manual page of one.
     List(list::Args),
+    /// Try grok patterns and see how they are matched.
+    Grok(grok::Args),
     /// Look at the dead letters, send them again, or remove them.
     Dlq(dlq::Args),
     /// Prepare a store for what a configuration will write into it.

@@ -4,6 +4,7 @@ pub(crate) mod demo;
 pub(crate) mod dlq;
 pub(crate) mod generate;
 pub(crate) mod graph;
+pub(crate) mod grok;
 pub(crate) mod list;
 pub(crate) mod run;
 pub(crate) mod setup;
@@ -23,6 +24,7 @@ pub(crate) fn run(cli: Cli) -> Exit {
         Command::Validate(args) => validate::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Grok(args) => grok::run(&args),
         Command::Dlq(args) => dlq::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Generate(args) => generate::run(&args),
