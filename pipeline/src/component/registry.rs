@@ -113,7 +113,8 @@ pub struct Entry {
     pub network: bool,
     summary: &'static str,
     schema: fn(&mut SchemaGenerator) -> Schema,
-    pub(crate) parse: fn(&Reader<'_>) -> Option<Box<dyn AnyConfig>>,
+    /// Its configuration without the values that were wrong, and whether none was.
+    pub(crate) parse: fn(&Reader<'_>) -> Option<(Box<dyn AnyConfig>, bool)>,
 }
 
 impl Entry {
@@ -171,9 +172,8 @@ impl Registry {
             summary: C::SUMMARY,
             schema: |generator| C::json_schema(generator),
             parse: |reader| {
-                reader
-                    .read::<C>()
-                    .map(|c| Box::new(AnySource(c)) as Box<dyn AnyConfig>)
+                let (c, whole) = reader.read::<C>()?;
+                Some((Box::new(AnySource(c)) as Box<dyn AnyConfig>, whole))
             },
         });
     }
@@ -192,9 +192,8 @@ impl Registry {
             summary: C::SUMMARY,
             schema: |generator| C::json_schema(generator),
             parse: |reader| {
-                reader
-                    .read::<C>()
-                    .map(|c| Box::new(AnyTransform(c)) as Box<dyn AnyConfig>)
+                let (c, whole) = reader.read::<C>()?;
+                Some((Box::new(AnyTransform(c)) as Box<dyn AnyConfig>, whole))
             },
         });
     }
@@ -213,9 +212,8 @@ impl Registry {
             summary: C::SUMMARY,
             schema: |generator| C::json_schema(generator),
             parse: |reader| {
-                reader
-                    .read::<C>()
-                    .map(|c| Box::new(AnyStateful(c)) as Box<dyn AnyConfig>)
+                let (c, whole) = reader.read::<C>()?;
+                Some((Box::new(AnyStateful(c)) as Box<dyn AnyConfig>, whole))
             },
         });
     }
@@ -234,9 +232,8 @@ impl Registry {
             summary: C::SUMMARY,
             schema: |generator| C::json_schema(generator),
             parse: |reader| {
-                reader
-                    .read::<C>()
-                    .map(|c| Box::new(AnySink(c)) as Box<dyn AnyConfig>)
+                let (c, whole) = reader.read::<C>()?;
+                Some((Box::new(AnySink(c)) as Box<dyn AnyConfig>, whole))
             },
         });
     }

@@ -24,6 +24,8 @@ const LATER: [&str; 4] = ["enrichment_tables", "report", "peer", "retention"];
 /// A graph in the making: what the checks need besides what runs.
 pub(super) struct Draft {
     pub(super) graph: Graph,
+    /// Components some of whose values were wrong and have been left out: built only to look at the others.
+    pub(super) half: Vec<Node>,
     /// Every component that was written, also those that could not be read and are not in the graph.
     pub(super) written: Vec<Written>,
 }
@@ -63,6 +65,7 @@ pub(super) fn assemble(mut root: Table, registry: &Registry, shared: &Shared<'_>
     };
     let mut draft = Draft {
         graph,
+        half: Vec::new(),
         written: Vec::new(),
     };
     for (kind, section) in sections {
@@ -107,8 +110,9 @@ fn top(mut root: Table, shared: &Shared<'_>) -> Option<(Vec<TestCase>, Globals)>
         others: &["sources", "transforms", "sinks"],
         what: "a configuration".to_owned(),
     };
-    let (top, _) = reader.read_what_can_be::<Top>()?;
+    let (top, _) = reader.read::<Top>()?;
     check::redaction(&top.redaction, &root, shared);
+    check::log(&top.log, &root, shared);
     let globals = Globals {
         data_dir: top.data_dir,
         cluster: top.cluster,
@@ -164,7 +168,7 @@ impl Assembly<'_> {
             others: &[],
             what: format!("the {} \"{id}\"", self.kind),
         }
-        .read_what_can_be::<EngineKeys>();
+        .read::<EngineKeys>();
         let Some(component) = self.type_of(&id, place, &engine) else {
             return;
         };
@@ -179,12 +183,13 @@ impl Assembly<'_> {
         });
         let engine = engine_keys.map(|(keys, whole)| {
             let options = engine::options(&keys, &component, &self.path, &id, self.shared);
-            whole.then_some(options)
+            (options, whole)
         });
-        let (Some(parsed), Some(engine)) = (parsed, engine.flatten()) else {
+        let (Some((parsed, own_whole)), Some((engine, engine_whole))) = (parsed, engine) else {
             return;
         };
         let nodes = match self.kind {
+            _ if !(own_whole && engine_whole) => &mut draft.half,
             Kind::Source => &mut draft.graph.sources,
             Kind::Transform => &mut draft.graph.transforms,
             Kind::Sink => &mut draft.graph.sinks,

@@ -1,40 +1,55 @@
 //! Builds every component once, and finds the place of whatever it has to say against its configuration.
 
+use super::assemble::Draft;
 use super::de::Shared;
 use super::diagnostic::Diagnostic;
-use super::graph::Graph;
+use super::graph::Node;
 use super::tree::{Node as Tree, Table, Value};
 use super::words;
-use crate::component::{Place, Spot};
+use crate::component::{BuildError, Place, Spot};
 
 /// Builds every component and throws the result away, so that patterns and conditions are compiled before anything starts.
-pub(super) fn build(graph: &Graph, shared: &Shared<'_>) {
-    for node in graph.nodes() {
-        let Err(errors) = node.component.build(&graph.context(node)) else {
-            continue;
-        };
-        let path = format!("{}.{}", node.kind.section(), node.id);
-        for error in errors {
-            let (place, key) = match &error.spot {
-                Spot::Component => (node.place, path.clone()),
-                Spot::Key(key) => (
-                    place_of(&node.meaning, key).unwrap_or(node.place),
-                    words::join(&path, key),
-                ),
-                Spot::Value(place) => (*place, path_of(&node.meaning, *place, &path)),
-                Spot::Inside(place, range) => (
-                    shared.files.inside(*place, range.clone()).unwrap_or(*place),
-                    path_of(&node.meaning, *place, &path),
-                ),
-            };
-            let place = if place.is_known() { place } else { node.place };
-            shared.say(Diagnostic {
-                help: error.help,
-                note: error.note,
-                ..Diagnostic::error(place, key, error.message)
-            });
+pub(super) fn build(draft: &Draft, shared: &Shared<'_>) {
+    for node in draft.graph.nodes() {
+        for error in errors(node, draft) {
+            say(error, node, shared);
         }
     }
+    for node in &draft.half {
+        // What it says about a value that is there holds; what it misses may be what was left out.
+        let about_values = |e: &BuildError| matches!(e.spot, Spot::Value(_) | Spot::Inside(..));
+        for error in errors(node, draft).into_iter().filter(about_values) {
+            say(error, node, shared);
+        }
+    }
+}
+
+fn errors(node: &Node, draft: &Draft) -> Vec<BuildError> {
+    let built = node.component.build(&draft.graph.context(node));
+    built.err().into_iter().flatten().collect()
+}
+
+fn say(error: BuildError, node: &Node, shared: &Shared<'_>) {
+    let path = format!("{}.{}", node.kind.section(), node.id);
+    let (place, path) = match &error.spot {
+        Spot::Component => (node.place, path),
+        Spot::Key(key) => (
+            place_of(&node.meaning, key).unwrap_or(node.place),
+            words::join(&path, key),
+        ),
+        Spot::Value(place) => (*place, path_of(&node.meaning, *place, &path)),
+        Spot::Inside(place, range) => (
+            shared.files.inside(*place, range.clone()).unwrap_or(*place),
+            path_of(&node.meaning, *place, &path),
+        ),
+    };
+    let (message, help) = words::of_build(&error, words::last(&path));
+    let place = if place.is_known() { place } else { node.place };
+    shared.say(Diagnostic {
+        help,
+        note: error.note,
+        ..Diagnostic::error(place, path, message)
+    });
 }
 
 /// Where the value of a key path (`route[0].receiver`) stands; of what is not there, the nearest table above it.

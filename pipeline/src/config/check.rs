@@ -2,15 +2,29 @@
 
 use std::collections::BTreeSet;
 
+use tracing_subscriber::EnvFilter;
+
 use super::assemble::Draft;
 use super::de::Shared;
 use super::diagnostic::Diagnostic;
 use super::graph::{Graph, Node, OutputRef};
 use super::inputs::{glob, outputs, resolve};
-use super::options::{BufferKind, Redaction};
+use super::options::{BufferKind, Log, Redaction};
 use super::suggest;
 use super::tree::Table;
 use crate::component::{Kind, Place};
+
+/// The log's level is understood, before the log exists that would have to say that it is not.
+pub(super) fn log(log: &Log, root: &Table, shared: &Shared<'_>) {
+    if let Err(why) = log.level.parse::<EnvFilter>() {
+        let entry = root.at("log").and_then(|log| log.get("level"));
+        let place = entry.map_or(Place::NONE, |entry| entry.node.place);
+        let message = format!("`level` is not understood: {why}");
+        shared.say(Diagnostic::error(place, "log.level", message).with_help(
+            "write \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or one per module as in \"info,pipeline=debug\"",
+        ));
+    }
+}
 
 /// The list of secret keys can be made longer, not shorter.
 pub(super) fn redaction(redaction: &Redaction, root: &Table, shared: &Shared<'_>) {

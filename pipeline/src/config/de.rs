@@ -60,14 +60,8 @@ pub(crate) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The struct, or `None` when something was wrong; everything that was is in the shared list.
-    pub(crate) fn read<T: DeserializeOwned + JsonSchema>(&self) -> Option<T> {
-        let (value, whole) = self.read_what_can_be()?;
-        whole.then_some(value)
-    }
-
     /// The struct, without the values that were wrong where it can do without them; and whether none was.
-    pub(crate) fn read_what_can_be<T: DeserializeOwned + JsonSchema>(&self) -> Option<(T, bool)> {
+    pub(crate) fn read<T: DeserializeOwned + JsonSchema>(&self) -> Option<(T, bool)> {
         let state = State {
             reader: self,
             left_out: RefCell::default(),

@@ -34,7 +34,7 @@ pub fn load(
     let shared = Shared::new(env, &files);
     let mut draft = assemble(root, registry, &shared);
     check::graph(&mut draft, &shared);
-    built::build(&draft.graph, &shared);
+    built::build(&draft, &shared);
     let (later, mut revealed) = (shared.found.into_inner(), shared.revealed.into_inner());
     let later = later
         .into_iter()
@@ -92,7 +92,7 @@ pub fn parse_component(
     };
     let found = shared.found.into_inner();
     match parsed {
-        Some(parsed) if found.is_empty() => Ok(parsed),
+        Some((parsed, true)) if found.is_empty() => Ok(parsed),
         _ => Err(Diagnostics::new(Arc::new(files), found)),
     }
 }

@@ -297,6 +297,8 @@ fn cover_secrets(line: &str) -> String {
                 for c in &mut out[at + 1..end] {
                     *c = '•';
                 }
+            } else {
+                cover_address(&mut out[at + 1..end]);
             }
             at = end + 1;
         } else if c.is_alphanumeric() || c == '_' || c == '-' {
@@ -321,6 +323,24 @@ fn cover_secrets(line: &str) -> String {
         }
     }
     out.into_iter().collect()
+}
+
+/// Covers the password in `scheme://user:password@host`.
+fn cover_address(text: &mut [char]) {
+    let Some(start) = text.windows(3).position(|three| three == [':', '/', '/']) else {
+        return;
+    };
+    let rest = &mut text[start + 3..];
+    let host = rest
+        .iter()
+        .position(|c| matches!(c, '/' | '?' | '#'))
+        .unwrap_or(rest.len());
+    let Some(at) = rest[..host].iter().rposition(|c| *c == '@') else {
+        return;
+    };
+    if let Some(colon) = rest[..at].iter().position(|c| *c == ':') {
+        rest[colon + 1..at].fill('•');
+    }
 }
 
 fn string_end(chars: &[char], open: usize) -> usize {
@@ -356,6 +376,11 @@ mod tests {
             ("password = \"hunter2", "password = \"•••••••"),
             ("auth.password = \"x\"", "auth.password = \"•\""),
             ("inputs = [\"a\"]", "inputs = [\"a\"]"),
+            (
+                "uri = \"https://me:p@ss@es1:9200/x@y\"",
+                "uri = \"https://me:••••@es1:9200/x@y\"",
+            ),
+            ("uri = \"https://es1:9200\"", "uri = \"https://es1:9200\""),
         ] {
             assert_eq!(cover_secrets(line), shown);
         }

@@ -108,11 +108,10 @@ fn place(file: u32, span: Range<usize>) -> Place {
 
 fn syntax_error(text: &str, file: u32, message: &str, span: Range<usize>) -> Diagnostic {
     let at = place(file, span.clone());
-    let written = text.get(span.clone()).unwrap_or_default();
     let help = if message.contains("duplicate key") {
         Some("a key may be set once: keep one of the two".to_owned())
     } else if message.contains("string values must be quoted") {
-        Some(format!("write \"{}\" in quotes", written.trim()))
+        Some("put the text in quotes".to_owned())
     } else if message.contains("escape") {
         Some(
             "in \"…\" a backslash starts an escape: write '…' instead, where it stands for itself"

@@ -1,8 +1,10 @@
 //! Mistakes in words: what is wrong, and what to write instead.
 
 use super::fault::Problem;
+use super::render::is_secret_key;
 use super::suggest;
 use super::tree::{Node, Value};
+use crate::component::{BuildError, Spot};
 
 /// `a` and `b` as `a.b`; quoted where a key has other letters.
 pub(crate) fn join(path: &str, key: &str) -> String {
@@ -152,6 +154,11 @@ pub(crate) fn say(
         Problem::Type { got, expected } => {
             let expected = wanted(expected);
             let (is, help) = match node {
+                // What stands after a key for secrets is not repeated, even if it has the wrong type.
+                Some((value, false)) if is_secret_key(key) => (
+                    value.sort().to_owned(),
+                    Some(format!("write {key} = \"…\"")),
+                ),
                 Some((value, false)) => (
                     written(value).map_or_else(
                         || value.sort().to_owned(),
@@ -170,7 +177,9 @@ pub(crate) fn say(
         Problem::Custom(text) => {
             let (why, help) = text.split_once('\n').unwrap_or((text, ""));
             let (why, known) = common(why);
-            let help = (!help.is_empty()).then(|| help.to_owned()).or(known);
+            let (why, apart) = remedy_apart(why);
+            let help = (!help.is_empty()).then(|| help.to_owned());
+            let help = help.or(known).or(apart).or_else(|| of_system(why));
             if filled {
                 return (
                     format!("`{key}`: what {raw:?} stands for is not accepted"),
@@ -192,6 +201,51 @@ pub(crate) fn say(
     }
 }
 
+/// A component's own words: with the key as subject where they begin with a verb, the remedy apart.
+pub(crate) fn of_build(error: &BuildError, key: &str) -> (String, Option<String>) {
+    let (message, remedy) = remedy_apart(&error.message);
+    let verbs = [
+        "is ", "has ", "must ", "needs ", "cannot ", "holds ", "names ",
+    ];
+    let verb = matches!(error.spot, Spot::Key(_)) && verbs.iter().any(|v| message.starts_with(v));
+    let subject = if verb {
+        format!("`{key}` ")
+    } else {
+        String::new()
+    };
+    let help = error.help.clone().or(remedy).or_else(|| of_system(message));
+    (format!("{subject}{message}"), help)
+}
+
+/// `what is wrong; what to write` in its two parts.
+fn remedy_apart(message: &str) -> (&str, Option<String>) {
+    match message.rsplit_once("; ") {
+        // Not inside of what is quoted.
+        Some((what, remedy)) if !what.is_empty() && what.matches(['"', '`']).count() % 2 == 0 => {
+            (what, Some(remedy.to_owned()))
+        }
+        _ => (message, None),
+    }
+}
+
+/// The remedy for what the operating system says.
+fn of_system(message: &str) -> Option<String> {
+    let remedies = [
+        (
+            "os error 2)",
+            "check the path; relative paths start where the program was started",
+        ),
+        (
+            "os error 13)",
+            "let this user read it (chmod, chown), or run as one who may",
+        ),
+        ("os error 21)", "name a file, not a folder"),
+        ("os error 20)", "name a folder, not a file"),
+    ];
+    let remedy = remedies.iter().find(|(error, _)| message.contains(error));
+    remedy.map(|(_, remedy)| (*remedy).to_owned())
+}
+
 /// What the standard library says about a text, in our words and with a remedy.
 fn common(why: &str) -> (&str, Option<String>) {
     match why {
@@ -208,6 +262,9 @@ fn common(why: &str) -> (&str, Option<String>) {
             "that is no IP address",
             Some("write one like \"192.0.2.1\" or \"2001:db8::1\"".to_owned()),
         ),
+        "an address starts with http:// or https://" => {
+            (why, Some("write one like \"https://es1:9200\"".to_owned()))
+        }
         _ => (why, None),
     }
 }
@@ -286,6 +343,9 @@ fn instead(value: &Value, expected: &str, key: &str) -> Option<String> {
         _ if expected.contains("number") => "1".to_owned(),
         _ => return Some(format!("write {key} as {expected}")),
     };
-    let key = key.split('[').next().unwrap_or(key);
-    Some(format!("write {key} = {text}"))
+    // Of one item in a list, the list need not be written again.
+    Some(match key.contains('[') {
+        true => format!("write {text}"),
+        false => format!("write {key} = {text}"),
+    })
 }

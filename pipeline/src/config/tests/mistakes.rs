@@ -90,7 +90,7 @@ fn a_wrong_type_says_what_to_write() {
         ),
         (
             "tls.fingerprint = [\"AA\", 5]",
-            "sinks.out.tls.fingerprint[1]: `fingerprint[1]` must be a string, not 5 | write fingerprint = \"5\"",
+            "sinks.out.tls.fingerprint[1]: `fingerprint[1]` must be a string, not 5 | write \"5\"",
         ),
         (
             "workers = 0",
@@ -303,6 +303,24 @@ fn what_a_variable_stands_for_is_never_shown() {
             "it shows how it was written"
         );
         assert!(!format!("{}{errors:?}", errors.render(false)).contains("horse"));
+    }
+}
+
+#[test]
+fn a_secret_that_is_written_openly_is_not_repeated() {
+    for keys in [
+        "token = 20577312",
+        "token = [\"20577312\"]",
+        "tokn = \"20577312\"",
+        "token = 20577312x",
+        "token = \"20577312",
+        "auth = { strategy = \"basic\", user = \"a\", password = 20577312 }",
+        "auth = { strategy = \"basic\", user = \"a\", pasword = \"20577312\" }",
+        "auth = { strategy = \"bearer\", user = \"a\", token = \"20577312\" }",
+    ] {
+        let errors = load_text(&sink(keys)).unwrap_err();
+        let shown = errors.render(false) + &errors.to_json().to_string();
+        assert!(!shown.contains("20577312"), "{keys}:\n{shown}");
     }
 }
 
