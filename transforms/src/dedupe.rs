@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use key::Keys;
-use recent::{Recent, Seen};
+use recent::{Key, Recent, Seen};
 
 /// Most keys that may be remembered [keys]: 2.4 GiB with their index.
 const MOST_EVENTS: usize = 50_000_000;
@@ -113,6 +113,8 @@ impl StatefulConfig for Config {
             keys,
             recent: Recent::new(most, window.is_some()),
             window: window.unwrap_or(i64::MAX),
+            batch: Vec::new(),
+            copies: Vec::new(),
         }))
     }
 }
@@ -122,6 +124,9 @@ struct Dedupe {
     recent: Recent,
     /// [ns]
     window: i64,
+    /// Keys of the batch at hand, and the places of copies in it.
+    batch: Vec<(Key, i64)>,
+    copies: Vec<usize>,
 }
 
 impl Stateful for Dedupe {
@@ -136,6 +141,37 @@ impl Stateful for Dedupe {
                 out.filtered(1);
             }
         }
+    }
+
+    fn apply_all(&mut self, events: &mut Vec<Event>, out: &mut Outputs) -> bool {
+        if !matches!(self.keys, Keys::Id) {
+            return false;
+        }
+        self.batch.clear();
+        let ids = events
+            .iter()
+            .map(|event| (event.id().0, event.timestamp().0));
+        self.batch.extend(ids);
+        let (copies, mut n) = (&mut self.copies, 0);
+        copies.clear();
+        self.recent.see_all(&self.batch, self.window, |seen| {
+            if seen == Seen::Before {
+                copies.push(n);
+            }
+            n += 1;
+        });
+        if copies.is_empty() {
+            return true;
+        }
+        out.duplicates(copies.len());
+        out.filtered(copies.len());
+        let (mut copies, mut n) = (copies.iter().peekable(), 0);
+        events.retain(|_| {
+            let is_copy = copies.next_if_eq(&&n).is_some();
+            n += 1;
+            !is_copy
+        });
+        true
     }
 
     /// Nothing waits for time to pass: a key outside its window is replaced when it comes again.

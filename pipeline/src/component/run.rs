@@ -30,6 +30,11 @@ pub trait Transform: Send {
 pub trait Stateful: Send {
     /// Takes one event; `out.emit(event)` lets it go on, `out.make(..)` sends an event of its own.
     fn apply(&mut self, event: Event, out: &mut Outputs);
+    /// Takes several events at once, where that is faster: what it leaves in `events` goes on. `false`: it has not touched
+    /// them, and wants them one by one.
+    fn apply_all(&mut self, _events: &mut Vec<Event>, _out: &mut Outputs) -> bool {
+        false
+    }
     /// Event time has moved on to `watermark`, also by idle marks.
     fn advance(&mut self, watermark: Time, out: &mut Outputs);
     /// Writes down everything it must know after a restart, held events included.

@@ -376,7 +376,14 @@ fn body(bytes: &[u8]) -> Result<&[u8], String> {
 pub(super) fn put_aside(path: &Path, now: Time) -> Result<PathBuf, StateTrouble> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stamp = now.to_string().replace([':', '.'], "");
-    let aside = path.with_file_name(format!("{name}.corrupt-{stamp}"));
+    // A clock that stands or goes back must not make one replace another.
+    let aside = (1..)
+        .map(|n: u32| match n {
+            1 => path.with_file_name(format!("{name}.corrupt-{stamp}")),
+            n => path.with_file_name(format!("{name}.corrupt-{stamp}-{n}")),
+        })
+        .find(|aside| !aside.exists())
+        .expect("a folder does not hold four thousand million files");
     match std::fs::rename(path, &aside) {
         Ok(()) => Ok(aside),
         Err(source) => Err(StateTrouble::Io {

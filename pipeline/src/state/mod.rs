@@ -57,6 +57,8 @@ mod kept;
 mod lanes;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;
 mod wrapper;
 
 pub use file::{Done, StateTrouble, Step};

@@ -36,6 +36,8 @@ const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(5);
 /// An event on which the transform panicked this often is left out.
 const PANICS: u32 = 3;
+/// After a panic so many batches are fed one event at a time [batches].
+const CAREFUL: u32 = 256;
 /// Events remembered for having caused a panic; more begin anew [events].
 const MOST_SUSPECTS: usize = 10_000;
 
@@ -126,6 +128,8 @@ pub struct Wrapper {
     last_size: usize,
     steps: u64,
     applying: Option<EventId>,
+    /// Batches that are still fed one event at a time.
+    careful: u32,
     suspects: HashMap<EventId, u32>,
     poisoned: Vec<Batch>,
     counts: Counts,
@@ -171,6 +175,7 @@ impl Wrapper {
             last_size: 0,
             steps: 0,
             applying: None,
+            careful: 0,
             suspects: HashMap::new(),
             poisoned: Vec::new(),
             counts: Counts::default(),
@@ -200,24 +205,18 @@ impl Wrapper {
             .hear(input, batch.mark.lane, batch.mark.seen_to, now);
         let received = batch.events.len();
         let mut events = std::mem::take(&mut batch.events);
-        for event in events.drain(..) {
-            if self.lanes.knows(lane, &event, now) {
-                self.counts.replayed += 1;
-                continue;
-            }
-            if !self.suspects.is_empty() && self.is_poison(event.id()) {
-                self.leave_out(event, &batch.mark);
-                continue;
-            }
-            self.applying = Some(event.id());
-            self.transform.apply(event, out);
+        let lanes = &mut self.lanes;
+        events.retain(|event| !lanes.knows(lane, event, now));
+        self.counts.replayed += (received - events.len()) as u64;
+        self.careful = self.careful.saturating_sub(1);
+        let one_by_one = self.careful > 0 || !self.suspects.is_empty();
+        if one_by_one || !self.transform.apply_all(&mut events, out) {
+            self.apply_one_by_one(&mut events, &batch.mark, out);
         }
-        self.applying = None;
-        // The emptied list is where the next events that go on are collected.
-        let emitted = std::mem::replace(&mut out.emitted, events);
-        let left = emitted.len();
-        batch.events = emitted;
+        let left = events.len();
+        batch.events = events;
         self.advance(out);
+        let later: usize = out.emitted.iter().map(Event::size).sum();
         batch.events.append(&mut out.emitted);
         let ack = self.answer_for(!batch.events.is_empty());
         let input_ack = std::mem::replace(&mut batch.ack, ack);
@@ -232,13 +231,25 @@ impl Wrapper {
             self.held_bytes += batch.bytes;
             self.dirty = true;
         }
-        batch.bytes = if received == 0 {
-            0
-        } else {
-            batch.bytes / received * left
-        };
+        // Events that go on are taken to be as large as the others of their batch.
+        batch.bytes = (batch.bytes * left).checked_div(received).unwrap_or(0) + later;
         let tell = received == 0 || self.lanes.is_due_to_tell(lane);
         self.hand_out(batch, tell, out);
+    }
+
+    /// Leaves in `events` what goes on.
+    fn apply_one_by_one(&mut self, events: &mut Vec<Event>, mark: &Mark, out: &mut Outputs) {
+        for event in events.drain(..) {
+            if !self.suspects.is_empty() && self.is_poison(event.id()) {
+                self.leave_out(event, mark);
+                continue;
+            }
+            self.applying = Some(event.id());
+            self.transform.apply(event, out);
+        }
+        self.applying = None;
+        // The emptied list is where the next events that go on are collected.
+        std::mem::swap(&mut out.emitted, events);
     }
 
     /// Takes note of answers and of time. Call it when [woken](Self::wake) and about once a second.
@@ -626,6 +637,8 @@ impl Wrapper {
     /// The transform panicked in [`feed`](Self::feed). Says how often it did so on the same event.
     pub fn panicked(&mut self, out: &mut Outputs) -> u32 {
         let mut times = 1;
+        // Fed one by one, the next time shows which event it was.
+        self.careful = CAREFUL;
         if let Some(id) = self.applying.take() {
             if self.suspects.len() >= MOST_SUSPECTS {
                 self.suspects.clear();

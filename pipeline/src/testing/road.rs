@@ -308,8 +308,7 @@ impl SourceBench {
     pub async fn stop(self) -> Vec<Event> {
         let SourceBench { place, topology } = self;
         assert!(topology.stop().await, "some events have no end");
-        let events = std::mem::take(&mut *place.list.events.lock());
-        events
+        std::mem::take(&mut *place.list.events.lock())
     }
 }
 

@@ -96,13 +96,18 @@ fn build(config: &dyn AnyConfig, cx: &Context) -> Box<dyn Stateful> {
 }
 
 impl StatefulBench {
-    /// Feeds events one by one.
-    pub fn feed(&mut self, events: Vec<Event>) -> Outcome {
+    /// Feeds events as the engine does: together, or one by one if the transform wants that.
+    pub fn feed(&mut self, mut events: Vec<Event>) -> Outcome {
         let names = Names::of(&events);
         let mut out = Outputs::new(self.type_name, true);
         out.set_now(self.now);
-        for event in events {
-            self.transform.apply(event, &mut out);
+        if self.transform.apply_all(&mut events, &mut out) {
+            events.append(&mut out.emitted);
+            out.emitted = events;
+        } else {
+            for event in events {
+                self.transform.apply(event, &mut out);
+            }
         }
         Outcome::new(names, &self.config.outputs(), out)
     }

@@ -7,6 +7,9 @@
 /// A key: an event id, or 128 bits of a SHA-256.
 pub(super) type Key = [u64; 2];
 
+/// Keys looked up together.
+const TOGETHER: usize = 32;
+
 /// Whether a key was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
@@ -60,7 +63,35 @@ impl Recent {
     /// Whether the key is among the last ones, and within `window` [ns] of its event time. If not, it is remembered.
     #[inline]
     pub(super) fn see(&mut self, key: Key, time: i64, window: i64) -> Seen {
-        let hash = self.hash(key);
+        self.see_hashed(key, self.hash(key), time, window)
+    }
+
+    /// The same for several keys with their times, said to `told` in their order. The index is larger than a cache that
+    /// is near, so all of its slots that are needed are asked for at once instead of one after the other.
+    #[inline]
+    pub(super) fn see_all(&mut self, keys: &[(Key, i64)], window: i64, mut told: impl FnMut(Seen)) {
+        let mut hashes = [0; TOGETHER];
+        for keys in keys.chunks(TOGETHER) {
+            let mut slots = 0;
+            for ((key, _), hash) in keys.iter().zip(&mut hashes) {
+                *hash = self.hash(*key);
+                slots ^= self.slots[self.home(*hash)];
+            }
+            if self.ring.len() == self.most {
+                // The next ones to be replaced.
+                for key in self.ring[self.next..].iter().take(keys.len()) {
+                    slots ^= self.slots[self.home(self.hash(*key))];
+                }
+            }
+            std::hint::black_box(slots);
+            for ((key, time), hash) in keys.iter().zip(hashes) {
+                told(self.see_hashed(*key, hash, *time, window));
+            }
+        }
+    }
+
+    #[inline]
+    fn see_hashed(&mut self, key: Key, hash: u32, time: i64, window: i64) -> Seen {
         let mask = self.slots.len() - 1;
         let mut at = self.home(hash);
         loop {
@@ -264,9 +295,30 @@ mod tests {
                 }
                 let key = [key % 3, key];
                 let expected = plain.see(key, time, window, most);
-                prop_assert_eq!(recent.see(key, time, window.unwrap_or(i64::MAX)), expected);
+                let seen = if n % 2 == 0 {
+                    recent.see(key, time, window.unwrap_or(i64::MAX))
+                } else {
+                    let mut seen = None;
+                    recent.see_all(&[(key, time)], window.unwrap_or(i64::MAX), |said| seen = Some(said));
+                    seen.unwrap()
+                };
+                prop_assert_eq!(seen, expected);
                 prop_assert_eq!(recent.slots.iter().filter(|slot| **slot != 0).count(), plain.keys.len());
             }
+        }
+
+        #[test]
+        fn many_at_once_are_the_same_as_one_by_one(
+            most in 1_usize..80,
+            keys in proptest::collection::vec((0_u64..120, -60_i64..60), 1..300),
+            size in 1_usize..70,
+        ) {
+            let (mut one, mut many) = (Recent::new(most, true), Recent::new(most, true));
+            let keys: Vec<_> = keys.into_iter().map(|(key, time)| ([key, 7], time)).collect();
+            let expected: Vec<_> = keys.iter().map(|(key, time)| one.see(*key, *time, 40)).collect();
+            let mut seen = Vec::new();
+            keys.chunks(size).for_each(|keys| many.see_all(keys, 40, |said| seen.push(said)));
+            prop_assert_eq!(seen, expected);
         }
 
         #[test]
@@ -292,25 +344,32 @@ mod tests {
         assert_eq!(fewer.see([8, 8], 0, i64::MAX), Seen::New);
     }
 
-    /// Not a check: prints what a key costs. `cargo test --release -p transforms --lib what_a_key_costs -- --ignored --nocapture`
+    /// Not a check: prints what a key costs, together and alone. For figures, with `--release`.
     #[test]
     #[ignore = "prints a figure"]
+    #[allow(clippy::print_stderr)]
     fn what_a_key_costs() {
-        let mut recent = Recent::new(100_000, false);
-        let count = 5_000_000_u64;
-        let start = std::time::Instant::now();
-        let mut new = 0;
-        for n in 0..count {
-            let key = [
-                n.wrapping_mul(0x9e37_79b9_7f4a_7c15),
-                n.wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(29),
-            ];
-            new += u64::from(recent.see(key, 0, i64::MAX) == Seen::New);
+        const COUNT: u64 = 4_000_000;
+        let key = |n: u64| {
+            let low = n.wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(29);
+            ([n.wrapping_mul(0x9e37_79b9_7f4a_7c15), low], 0)
+        };
+        for together in [false, true] {
+            let mut recent = Recent::new(100_000, false);
+            let (start, mut new) = (std::time::Instant::now(), 0);
+            for n in (0..COUNT).step_by(1000) {
+                let keys: Vec<_> = (n..n + 1000).map(key).collect();
+                if together {
+                    recent.see_all(&keys, i64::MAX, |seen| new += u64::from(seen == Seen::New));
+                } else {
+                    keys.iter().for_each(|(key, time)| {
+                        new += u64::from(recent.see(*key, *time, i64::MAX) == Seen::New);
+                    });
+                }
+            }
+            assert_eq!(new, COUNT);
+            let each = start.elapsed().as_nanos() as f64 / COUNT as f64;
+            eprintln!("together: {together}, {each:.1} ns per key");
         }
-        assert_eq!(new, count);
-        eprintln!(
-            "{:.1} ns per key",
-            start.elapsed().as_nanos() as f64 / count as f64
-        );
     }
 }
