@@ -383,3 +383,85 @@ endpoints = ["{}"]
     let text = std::fs::read_to_string(&out).unwrap();
     assert_eq!(text.lines().count(), all.len());
 }
+
+#[test]
+fn a_sink_that_never_answers_can_be_taken_out_by_a_reload() {
+    let (ground, store, dead_end) = (Ground::new(), Store::start(), Store::start());
+    dead_end.on_request(|_| Some(Trouble::Status(503, String::new())));
+    let through = "[transforms.once]\ntype = \"dedupe\"\ninputs = [\"in\"]\n";
+    let more = format!(
+        "{through}\n[sinks.gone]\ntype = \"elasticsearch\"\ninputs = [\"once\"]\nendpoints = [\"{}\"]\n",
+        dead_end.uri()
+    );
+    ground.configure(&graph(&ground, &store, &more));
+    // More than the lanes hold, so that everybody waits for everybody.
+    let all = 60_000;
+    append(&ground.path("in.log"), &lines(0..all));
+    let program = ground.start();
+    ground.until("nothing moves any more", || {
+        let before = store.len();
+        std::thread::sleep(Duration::from_millis(300));
+        before > 0 && store.len() == before
+    });
+    assert!(store.len() < all);
+    ground.configure(&graph(&ground, &store, ""));
+    program.signal("HUP");
+    ground.until("it has reloaded", || ground.log().contains("\"reloaded\""));
+    ground.until("everything is stored", || store.len() == all);
+    assert_eq!(program.stop(), Some(0), "{}", ground.log());
+    assert_eq!(store.messages(), messages(0..all));
+}
+
+#[test]
+fn what_remembers_survives_reloads_and_kills_while_the_store_is_down() {
+    let (ground, store) = (Ground::new(), Store::start());
+    let configure = |size: usize| {
+        let text = graph(
+            &ground,
+            &store,
+            &format!("batch = {{ max_events = {size} }}"),
+        );
+        let text = text.replace("inputs = [\"in\"]", "inputs = [\"once\"]");
+        ground.configure(&format!(
+            "{text}\n[transforms.once]\ntype = \"dedupe\"\ninputs = [\"in\"]\ncache = {{ num_events = {} }}\n",
+            100_000 + size
+        ));
+    };
+    configure(500);
+    store.on_request(|n| (n > 2).then(|| Trouble::Status(503, String::new())));
+    append(&ground.path("in.log"), &lines(0..5000));
+    let program = ground.start();
+    ground.until("it fails", || store.requests() > 5);
+    for n in 1..4 {
+        configure(500 + n);
+        program.signal("HUP");
+        ground.until("it has reloaded", || {
+            ground.log().matches("\"reloaded\"").count() == n
+        });
+    }
+    program.kill();
+    let program = ground.start();
+    store.heal();
+    append(&ground.path("in.log"), &lines(5000..6000));
+    ground.until("everything is stored", || store.len() >= 6000);
+    ground.until("the books balance", || ground.books_balance("es"));
+    assert_eq!(program.stop(), Some(0), "{}", ground.log());
+    assert_eq!(store.messages(), messages(0..6000));
+}
+
+#[test]
+fn stopped_while_the_store_is_down_it_says_so_and_loses_nothing() {
+    let (ground, store) = (Ground::new(), Store::start());
+    ground.configure(&graph(&ground, &store, ""));
+    store.on_request(|n| (n > 0).then(|| Trouble::Status(503, String::new())));
+    append(&ground.path("in.log"), &lines(0..20_000));
+    let program = ground.start();
+    ground.until("it fails", || store.requests() > 3);
+    assert_eq!(program.stop(), Some(1), "{}", ground.log());
+    store.heal();
+    let program = ground.start();
+    ground.until("everything is stored", || store.len() == 20_000);
+    ground.until("the books balance", || ground.books_balance("es"));
+    assert_eq!(program.stop(), Some(0), "{}", ground.log());
+    assert_eq!(store.messages(), messages(0..20_000));
+}

@@ -36,7 +36,7 @@ pub struct Topology {
     units: Vec<Unit>,
 }
 
-/// How long a reload waits for the answers owed to a source that changes.
+/// How long a reload waits for whoever has to end, and for the answers owed to a source that changes.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Topology {
@@ -202,25 +202,24 @@ impl Topology {
                 unit.tell_to_end();
             }
         }
+        let deadline = tokio::time::Instant::now() + RELOAD_PATIENCE;
         for unit in succeeded.into_iter().rev() {
             unit.inlet = None;
-            let waiting = unit.ended().await;
+            let waiting = match tokio::time::timeout_at(deadline, unit.ended()).await {
+                Ok(waiting) => waiting,
+                // It waits for somebody who may be down for hours: a receiver that does not answer.
+                Err(_) => {
+                    unit.abort();
+                    unit.ended().await
+                }
+            };
             if let Some(n) = successor(&self.units, unit) {
                 self.units[n].take_over(waiting);
                 self.wire();
                 self.units[n].start(&self.shared)?;
             }
         }
-        for unit in ending {
-            // What is no source ends when it has worked off what is there: nobody feeds it any more.
-            unit.inlet = None;
-            let ended = tokio::time::timeout(RELOAD_PATIENCE, unit.source_ended()).await;
-            if ended.is_err() {
-                unit.abort();
-            }
-            unit.ended().await;
-            unit.settle(RELOAD_PATIENCE).await;
-        }
+        futures::future::join_all(ending.into_iter().map(end_for_good)).await;
         Ok(())
     }
 
@@ -256,6 +255,21 @@ impl Topology {
     pub fn graph(&self) -> &Arc<Graph> {
         &self.graph
     }
+}
+
+/// Ends a task that nobody comes after.
+async fn end_for_good(unit: &mut Unit) {
+    // What is no source ends when it has worked off what is there: nobody feeds it any more.
+    unit.inlet = None;
+    if tokio::time::timeout(RELOAD_PATIENCE, unit.ended())
+        .await
+        .is_err()
+    {
+        // It cannot get rid of it. What it holds fails, and goes once more to those that are left.
+        unit.abort();
+        unit.ended().await;
+    }
+    unit.settle(RELOAD_PATIENCE).await;
 }
 
 /// The redactor that the configuration asks for.

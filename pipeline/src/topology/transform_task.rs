@@ -35,16 +35,16 @@ impl Broken {
 /// Takes batches until the lane ends or the token says to hand it over; gives the lane back.
 pub(crate) async fn run(
     nodes: Vec<Arc<Node>>,
-    mut lane: LaneReceiver,
+    lane: &mut LaneReceiver,
     workers: usize,
     hand_over: CancellationToken,
-) -> Result<LaneReceiver, String> {
+) -> Result<(), String> {
     if workers > 1 {
         return run_many(nodes, lane, workers, hand_over).await;
     }
     let mut chain = Chain::of(&nodes)?;
     let mut broken = Broken::default();
-    while let Some(batch) = next(&mut lane, &hand_over).await {
+    while let Some(batch) = next(lane, &hand_over).await {
         if broken.covers(&batch.mark) {
             continue;
         }
@@ -53,7 +53,7 @@ pub(crate) async fn run(
             broken.note(&mark);
         }
     }
-    Ok(lane)
+    Ok(())
 }
 
 /// The next batch; `None` when the lane has ended or has to be handed over.
@@ -71,10 +71,10 @@ const AHEAD: usize = 2;
 /// Several workers take turns, and what they let through is put in order by taking turns again.
 async fn run_many(
     nodes: Vec<Arc<Node>>,
-    mut lane: LaneReceiver,
+    lane: &mut LaneReceiver,
     workers: usize,
     hand_over: CancellationToken,
-) -> Result<LaneReceiver, String> {
+) -> Result<(), String> {
     let mut inlets = Vec::new();
     let mut outlets = Vec::new();
     let mut tasks = tokio::task::JoinSet::new();
@@ -114,7 +114,7 @@ async fn run_many(
         }
     });
     let mut turn = 0;
-    while let Some(batch) = next(&mut lane, &hand_over).await {
+    while let Some(batch) = next(lane, &hand_over).await {
         if inlets[turn].send(batch).await.is_err() {
             return Err("a worker ended before its lane".to_owned());
         }
@@ -124,5 +124,5 @@ async fn run_many(
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(|why| why.to_string())?;
     }
-    Ok(lane)
+    Ok(())
 }

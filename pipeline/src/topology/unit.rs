@@ -113,6 +113,8 @@ impl Unit {
             )?);
             return Ok(());
         }
+        self.abort = shared.abort.child_token();
+        let abort = self.abort.clone();
         let waiting = self.waiting.take().ok_or("the task runs already")?;
         let lane = waiting
             .lane
@@ -123,7 +125,8 @@ impl Unit {
         let hand_over = self.hand_over.clone();
         let task = match self.plan.kind {
             UnitKind::Sink => {
-                let task = sink_task(&first, lane, waiting.left_over, shared, hand_over);
+                let left = waiting.left_over;
+                let task = sink_task(&first, lane, left, shared, (hand_over, abort));
                 tokio::spawn(async move {
                     let SinkEnd { lane, left, .. } = task.run().await;
                     Waiting {
@@ -133,13 +136,7 @@ impl Unit {
                 })
             }
             UnitKind::State => {
-                let work = StateTask::new(
-                    first,
-                    lane,
-                    hand_over,
-                    shared.abort.clone(),
-                    &shared.data_dir,
-                )?;
+                let work = StateTask::new(first, lane, hand_over, abort, &shared.data_dir)?;
                 tokio::spawn(async move {
                     Waiting {
                         lane: Some(work.run().await),
@@ -154,8 +151,14 @@ impl Unit {
                     1
                 };
                 tokio::spawn(async move {
-                    match transform_task::run(nodes, lane, workers, hand_over).await {
-                        Ok(lane) => Waiting {
+                    let mut lane = lane;
+                    let ended = tokio::select! {
+                        ended = transform_task::run(nodes, &mut lane, workers, hand_over) => ended,
+                        // What it holds is dropped, and so it has failed and is read again.
+                        () = abort.cancelled() => Ok(()),
+                    };
+                    match ended {
+                        Ok(()) => Waiting {
                             lane: Some(lane),
                             left_over: Vec::new(),
                         },
@@ -181,7 +184,8 @@ impl Unit {
         self.running.is_some()
     }
 
-    /// A source that waits for room in a lane that nobody empties gives up; what it holds is read again.
+    /// Whoever waits for room in a lane that nobody empties, or for an answer that nobody gives, gives up; what it holds
+    /// is read again.
     pub(crate) fn abort(&self) {
         self.abort.cancel();
     }
@@ -249,7 +253,7 @@ fn sink_task(
     lane: LaneReceiver,
     left: Vec<Batch>,
     shared: &Shared,
-    hand_over: CancellationToken,
+    (hand_over, abort): (CancellationToken, CancellationToken),
 ) -> SinkTask {
     let engine = node.engine();
     let maker = Arc::clone(node);
@@ -277,7 +281,7 @@ fn sink_task(
         telemetry: Arc::clone(&shared.telemetry),
         health: SinkHealth::new(&node.id, node.clock.clone()),
         hand_over,
-        abort: shared.abort.clone(),
+        abort,
     }
 }
 
