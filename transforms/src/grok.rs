@@ -15,6 +15,7 @@ mod fancy;
 mod fields;
 mod library;
 mod regex;
+pub mod sample;
 mod scan;
 mod stamp;
 mod syntax;
@@ -33,6 +34,7 @@ pub use engine::{Counts, Engine, Grok, GrokError, Options, Outcome, Pattern, Scr
 pub use expand::{Cast, Group};
 pub use explain::{Attempt, Captured, Explanation, Failure, Tried, explain, try_line};
 pub use library::{Library, LibraryError, Spelling};
+pub use sample::Generator;
 
 use fields::{Reader, Wishes};
 use stamp::{Stamp, StampError};

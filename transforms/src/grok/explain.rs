@@ -23,6 +23,8 @@ pub struct Explanation {
     pub anchored: bool,
     /// Whether the automaton finds captures in one pass, which it does for anchored patterns without a choice.
     pub one_pass: bool,
+    /// A line that it matches.
+    pub example: Option<String>,
     /// Memory that the automata take [bytes].
     pub size: usize,
 }
@@ -70,6 +72,7 @@ pub fn explain(text: &str, library: &Library, options: Options) -> Result<Explan
             .map(|text| String::from_utf8_lossy(text).into_owned()),
         anchored,
         one_pass: anchored && super::regex::one_pass(&pattern.node, pattern.groups().len()),
+        example: super::sample::example(text, Pattern::new(text, library, options)?),
         size: relaxed.map_or(0, |relaxed| relaxed.size()),
     })
 }
@@ -102,6 +105,9 @@ impl fmt::Display for Explanation {
             if self.one_pass { "yes" } else { "no" }
         )?;
         writeln!(out, "memory    {} KiB", self.size.div_ceil(1024))?;
+        if let Some(example) = &self.example {
+            writeln!(out, "example   {example}")?;
+        }
         writeln!(out, "captures  {}", self.groups.len())?;
         for group in &self.groups {
             let from = if group.syntax.is_empty() {

@@ -4,6 +4,5 @@
 mod agree;
 mod conformance;
 mod explain;
-mod generate;
 mod hostile;
 mod set;

@@ -1,9 +1,11 @@
-//! Makes lines out of a pattern: mostly such that match it, some of them spoilt.
+//! Makes lines out of a pattern: an example for people, and lines for tests, some of them spoilt.
 
-use crate::grok::ast::{Anchor, Node};
+use super::ast::{Anchor, Node};
+use super::engine::{Grok, Outcome, Pattern};
 
 /// A source of lines; the same seed, the same lines.
-pub(super) struct Generator {
+#[derive(Debug)]
+pub struct Generator {
     random: fastrand::Rng,
 }
 
@@ -33,23 +35,27 @@ const NOISE: &[&str] = &[
 ];
 
 impl Generator {
-    pub(super) fn new(random: fastrand::Rng) -> Generator {
-        Generator { random }
+    /// A source of lines for this seed.
+    pub fn new(seed: u64) -> Generator {
+        Generator {
+            random: fastrand::Rng::with_seed(seed),
+        }
     }
 
     /// True once in `of` times.
-    pub(super) fn chance(&mut self, of: usize) -> bool {
+    pub fn chance(&mut self, of: usize) -> bool {
         self.random.usize(..of) == 0
     }
 
-    pub(super) fn noise(&mut self) -> &'static str {
+    /// A few characters that patterns stumble over.
+    pub fn noise(&mut self) -> &'static str {
         NOISE[self.random.usize(..NOISE.len())]
     }
 
     /// A line for a pattern; every third one spoilt.
-    pub(super) fn line(&mut self, node: &Node) -> String {
+    pub fn line(&mut self, pattern: &Pattern) -> String {
         let mut line = String::new();
-        self.write(node, &mut line);
+        self.write(&pattern.node, &mut line);
         if self.chance(3) {
             for _ in 0..=self.random.usize(..2) {
                 self.spoil(&mut line);
@@ -121,4 +127,19 @@ impl Generator {
             }
         }
     }
+}
+
+/// A line that the pattern matches, if one is found soon.
+pub(super) fn example(text: &str, pattern: Pattern) -> Option<String> {
+    let mut generator = Generator::new(text.len() as u64);
+    let grok = Grok::new(vec![pattern]);
+    let mut scratch = grok.scratch();
+    (0..200)
+        .map(|_| {
+            let mut line = String::new();
+            generator.write(&grok.patterns()[0].node, &mut line);
+            line
+        })
+        .filter(|line| line.chars().all(|c| (' '..='~').contains(&c)))
+        .find(|line| matches!(grok.matches(&mut scratch, line), Outcome::Match(0)))
 }
