@@ -92,6 +92,9 @@ impl<C: SinkConfig> AnyConfig for AnySink<C> {
     }
 }
 
+/// Reads a table; also says whether all of it was right.
+type Parse = fn(&Reader<'_>) -> Option<(Box<dyn AnyConfig>, bool)>;
+
 /// One type of component.
 #[derive(Clone, Copy)]
 pub struct Entry {
@@ -114,7 +117,7 @@ pub struct Entry {
     summary: &'static str,
     schema: fn(&mut SchemaGenerator) -> Schema,
     /// Its configuration without the values that were wrong, and whether none was.
-    pub(crate) parse: fn(&Reader<'_>) -> Option<(Box<dyn AnyConfig>, bool)>,
+    pub(crate) parse: Parse,
 }
 
 impl Entry {

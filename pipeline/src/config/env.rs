@@ -145,3 +145,35 @@ impl Env for FakeEnv {
         "testhost".to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn files_that_are_no_configuration_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("latin.toml"), b"a = 1\nb = \"\xe4\"\n").unwrap();
+        std::fs::File::create(path("huge.toml"))
+            .unwrap()
+            .set_len(MAX_FILE + 1)
+            .unwrap();
+        std::fs::write(path(".hidden.toml"), "").unwrap();
+        std::fs::write(path("notes.txt"), "").unwrap();
+        std::fs::create_dir(path("sub.toml")).unwrap();
+        let why = |name: &str| SystemEnv.read(&path(name)).unwrap_err().to_string();
+        assert_eq!(why("latin.toml"), "is not UTF-8 (line 2)");
+        assert_eq!(why("huge.toml"), "is larger than 16 MiB");
+        assert_eq!(why("sub.toml"), "is a folder");
+        assert_eq!(
+            SystemEnv.read(&path("none")).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+        let list = SystemEnv.folder(folder.path()).unwrap().unwrap();
+        assert_eq!(list, [path("huge.toml"), path("latin.toml")]);
+        assert!(SystemEnv.folder(&path("latin.toml")).is_none());
+        assert!(!SystemEnv.host().is_empty());
+    }
+}

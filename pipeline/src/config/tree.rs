@@ -90,7 +90,7 @@ pub(crate) fn parse(files: &Files, file: u32, errors: &mut Vec<Diagnostic>) -> T
     let (root, broken) = DeTable::parse_recoverable(text);
     for error in broken {
         let span = error.span().unwrap_or(0..0);
-        errors.push(syntax_error(text, file, error.message(), span));
+        errors.push(syntax_error(file, error.message(), span));
     }
     let mut tree = Builder { file, errors };
     tree.table(root.get_ref())
@@ -106,7 +106,7 @@ fn place(file: u32, span: Range<usize>) -> Place {
     }
 }
 
-fn syntax_error(text: &str, file: u32, message: &str, span: Range<usize>) -> Diagnostic {
+fn syntax_error(file: u32, message: &str, span: Range<usize>) -> Diagnostic {
     let at = place(file, span.clone());
     let help = if message.contains("duplicate key") {
         Some("a key may be set once: keep one of the two".to_owned())
