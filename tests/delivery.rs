@@ -104,12 +104,57 @@ fn killed_again_and_again_it_loses_nothing_and_stores_nothing_twice() {
         _ => None,
     });
     let mut trouble = fastrand::Rng::with_seed(9);
-    store.on_item(move |_| {
-        (trouble.u32(..5000) == 0).then_some((429, "es_rejected_execution_exception", "full"))
+    store.on_item(move |message| match message {
+        message if message.contains("99 of") => Some((
+            400,
+            "document_parsing_exception",
+            "failed to parse field [x]",
+        )),
+        _ if trouble.u32(..5000) == 0 => Some((429, "es_rejected_execution_exception", "full")),
+        _ => None,
     });
-    kill_and_kill_again(&ground, kills, per_kill, || store.len() >= kills * per_kill);
+    let all = messages(0..kills * per_kill);
+    let (poison, good): (Vec<_>, Vec<_>) =
+        all.iter().cloned().partition(|line| line.contains("99 of"));
+    // A kill between the dead letter and its answer buries an event twice, under the same id.
+    let buried = || {
+        let (_, out) = ground.pvetrail(&[
+            "dlq",
+            "show",
+            "--json",
+            "--limit",
+            "0",
+            "--data-dir",
+            "data",
+        ]);
+        let letters = out
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let event = |letter: serde_json::Value| {
+            (
+                text(&letter["event"]["message"]),
+                text(&letter["event"]["event"]["id"]),
+            )
+        };
+        letters.map(event).collect::<BTreeSet<_>>()
+    };
+    kill_and_kill_again(&ground, kills, per_kill, || {
+        store.len() >= good.len() && ground.books_balance("es") && buried().len() >= poison.len()
+    });
     // A line that was stored under two ids would be there twice.
-    assert_eq!(store.messages(), messages(0..kills * per_kill));
+    assert_eq!(store.messages(), good);
+    assert_eq!(
+        buried()
+            .into_iter()
+            .map(|(line, _)| line)
+            .collect::<Vec<_>>(),
+        poison
+    );
+    store.heal();
+    let (code, out) = ground.pvetrail(&["dlq", "retry", "graph.toml"]);
+    assert_eq!(code, Some(0), "{out}");
+    assert_eq!(store.messages(), all);
     assert!(dead(&ground).is_empty());
 }
 
