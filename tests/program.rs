@@ -1,5 +1,7 @@
 //! The program as its user meets it: shipped graphs, the demo, exit codes.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

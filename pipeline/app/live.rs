@@ -150,8 +150,13 @@ async fn reload(
     };
     // Certificates change without any word of the configuration changing.
     pipeline::net::reload_files();
+    let before = Arc::clone(&topology.graph().globals);
     match topology.reload(graph).await {
         Ok(changes) => {
+            let now = &topology.graph().globals;
+            if before.admin != now.admin || before.log != now.log {
+                tracing::warn!("what changed in [admin] and [log] takes effect at the next start");
+            }
             tracing::info!(added = ?changes.added, changed = ?changes.changed, removed = ?changes.removed, "reloaded");
             Ok(
                 json!({ "added": changes.added, "changed": changes.changed, "removed": changes.removed, "unchanged": changes.unchanged }),

@@ -100,6 +100,11 @@ fn text(message: &str, terminal: bool, out: &mut Vec<u8>) {
 
 /// JSON escapes the controls of ASCII; the ones beyond, and what turns text around, become `\uXXXX` here.
 fn push_json(line: &[u8], out: &mut Vec<u8>) {
+    // Of ASCII only DEL is left unescaped.
+    if line.is_ascii() && !line.contains(&0x7f) {
+        out.extend_from_slice(line);
+        return;
+    }
     let text = String::from_utf8_lossy(line);
     if !text.chars().any(pipeline::printable::is_unsafe) {
         out.extend_from_slice(line);

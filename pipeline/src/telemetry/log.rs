@@ -1,9 +1,10 @@
 //! The program's own log: for people on a terminal, one JSON object a line elsewhere.
 //!
-//! What a message quotes came from outside, so control characters are written as escapes in both forms.
+//! What a message quotes came from outside: secrets are replaced, and control characters written as escapes, in both forms.
 
 use std::fmt::{self, Debug, Write};
 use std::io::{self, IsTerminal};
+use std::sync::LazyLock;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -13,6 +14,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::printable::{printable, push_printable};
+use crate::redact::{MASK, Redactor};
 use crate::{Clock, Time};
 
 /// How log lines look.
@@ -94,7 +96,19 @@ struct Fields {
     others: Vec<(&'static str, serde_json::Value)>,
 }
 
+/// The built-in shapes of secrets: an answer quoted in an error may hold what we sent.
+static REDACTOR: LazyLock<Redactor> = LazyLock::new(Redactor::default);
+
 impl Fields {
+    fn add_text(&mut self, field: &Field, text: String) {
+        let text = if REDACTOR.is_secret_key(field.name()) {
+            MASK.to_owned()
+        } else {
+            REDACTOR.redact_str(&text).unwrap_or(text)
+        };
+        self.add(field, text.into());
+    }
+
     fn add(&mut self, field: &Field, value: serde_json::Value) {
         match (field.name(), value) {
             ("message", serde_json::Value::String(text)) => self.message = text,
@@ -105,11 +119,11 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.add(field, format!("{value:?}").into());
+        self.add_text(field, format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, value.into());
+        self.add_text(field, value.to_owned());
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
@@ -119,7 +133,7 @@ impl Visit for Fields {
             let _ = write!(text, ": {deeper}");
             cause = deeper.source();
         }
-        self.add(field, text.into());
+        self.add_text(field, text);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
@@ -176,23 +190,27 @@ fn human(now: Time, level: Level, fields: &Fields, colour: bool) -> String {
     line
 }
 
+/// What is always there comes first, in the order in which it is read.
 fn json(now: Time, level: Level, target: &str, fields: &Fields) -> String {
-    let mut object = serde_json::Map::new();
-    object.insert("@timestamp".to_owned(), now.to_string().into());
-    object.insert(
-        "log.level".to_owned(),
-        level.as_str().to_ascii_lowercase().into(),
-    );
-    object.insert("message".to_owned(), printable(&fields.message).into());
-    object.insert("log.logger".to_owned(), target.into());
-    for (name, value) in &fields.others {
+    let mut line = String::from("{");
+    let mut add = |name: &str, value: &serde_json::Value| {
+        let comma = if line.len() > 1 { "," } else { "" };
         let value = match value {
-            serde_json::Value::String(text) => printable(text).into(),
-            other => other.clone(),
+            serde_json::Value::String(text) => serde_json::Value::from(printable(text)).to_string(),
+            other => other.to_string(),
         };
-        object.insert((*name).to_owned(), value);
+        // Names are those of the program's own fields; writing into a string cannot fail.
+        let _ = write!(line, "{comma}\"{name}\":{value}");
+    };
+    add("@timestamp", &now.to_string().into());
+    add("log.level", &level.as_str().to_ascii_lowercase().into());
+    add("message", &fields.message.as_str().into());
+    for (name, value) in &fields.others {
+        add(name, value);
     }
-    serde_json::Value::Object(object).to_string()
+    add("log.logger", &target.into());
+    line.push('}');
+    line
 }
 
 #[cfg(test)]
