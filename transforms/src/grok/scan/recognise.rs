@@ -89,7 +89,7 @@ pub(in crate::grok) fn ipv6(line: &[u8], pos: usize) -> Ipv6 {
 }
 
 fn is_ipv6(text: &[u8]) -> bool {
-    let Some(gap) = memchr::memmem::find(text, b"::") else {
+    let Some(gap) = text.windows(2).position(|pair| pair == b"::") else {
         return match groups(text) {
             Some((groups, tail)) => groups == 8 && !tail || groups == 6 && tail,
             None => false,
