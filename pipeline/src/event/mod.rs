@@ -14,7 +14,7 @@ mod value;
 pub use buffer::Buffer;
 pub(crate) use buffer::Pool;
 pub use field::{Field, fields};
-pub use id::EventId;
+pub use id::{EventId, digest_parts};
 pub use json::JsonWriter;
 pub use slot::Span;
 pub use value::{MAX_DEPTH, Value, ValueRef};

@@ -40,14 +40,6 @@ impl Port {
         *self.to.write() = Arc::new(lanes);
     }
 
-    /// This lane is no longer fed.
-    pub(crate) fn forget(&self, lane: &LaneSender) {
-        let mut to = self.to.write();
-        if to.iter().any(|held| held.same(lane)) {
-            *to = Arc::new(to.iter().filter(|held| !held.same(lane)).cloned().collect());
-        }
-    }
-
     pub(crate) fn is_taken(&self) -> bool {
         !self.to.read().is_empty()
     }
