@@ -35,6 +35,7 @@ impl Files {
         for (at, file) in found.iter().enumerate() {
             by_id.entry(file.id).or_default().push(at);
         }
+        let mut changed = Vec::new();
         for follow in self
             .follows
             .iter_mut()
@@ -51,9 +52,11 @@ impl Files {
             let fate = match name {
                 Some(at) => {
                     let file = &found[*at];
-                    follow.path.clone_from(&file.path);
+                    let path = std::mem::replace(&mut follow.path, file.path.clone());
                     follow.rank = file.name.rank.clone();
-                    follow.is_now(file.size, file.mtime);
+                    if follow.is_now(file.size, file.mtime) && follow.reader.is_none() {
+                        changed.push((follow.id, path));
+                    }
                     if file.name.base == follow.base && !file.name.is_rotated() {
                         Fate::Live
                     } else {
@@ -76,6 +79,13 @@ impl Files {
                 self.chains.insert(follow.base.clone());
             }
             follow.fate = fate;
+        }
+        let mut gone = self.doubt_closed(changed, now);
+        gone.extend(self.gone_while_closed());
+        for follow in &mut gone {
+            if let Some(position) = follow.position(wall, false) {
+                self.stored.insert(position.lane(), position);
+            }
         }
         let followed: HashSet<FileId> = self.follows.iter().map(|follow| follow.file).collect();
         let mut fresh: Vec<&Found> = by_id
@@ -110,6 +120,9 @@ impl Files {
                 self.chains.insert(base);
             }
         }
+        for follow in gone {
+            self.was_gone(follow, now);
+        }
         self.order();
         let live: HashSet<FileId> = by_id.into_keys().collect();
         // What is not listed may be a sibling; a used inode is told by size and time.
@@ -120,6 +133,28 @@ impl Files {
             self.pruned = now;
             self.prune(&live, wall);
         }
+    }
+
+    /// A file that changed while it was closed may be another by now, under a used inode: then it is looked at as any new
+    /// one. What was read before it is given back.
+    fn doubt_closed(&mut self, changed: Vec<(u64, PathBuf)>, now: Duration) -> Vec<Follow> {
+        let mut others = Vec::new();
+        for (id, path) in changed {
+            let Some(at) = self.follows.iter().position(|follow| follow.id == id) else {
+                continue;
+            };
+            // Of one that nothing was read of, nothing can be said.
+            let unread = self.follows[at].lines.scanned() == 0;
+            if unread
+                || self.ensure_open(at, now) && matches!(self.follows[at].is_intact(), Ok(false))
+            {
+                let mut follow = self.follows.remove(at);
+                follow.reader = None;
+                follow.path = path;
+                others.push(follow);
+            }
+        }
+        others
     }
 
     /// Where something came, went or changed its name, a generation may have passed by between two looks.

@@ -137,9 +137,9 @@ impl Log {
     }
 }
 
-fn run(include: &str, deeds: &[Deed]) -> Result<(), TestCaseError> {
+fn run(include: &str, max_open: usize, deeds: &[Deed]) -> Result<(), TestCaseError> {
     let mut log = Log {
-        world: World::with(&[include], |_| {}),
+        world: World::with(&[include], move |settings| settings.max_open = max_open),
         written: Vec::new(),
         half: false,
         open: false,
@@ -176,15 +176,20 @@ fn run(include: &str, deeds: &[Deed]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 250, max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_is_lost_and_nothing_comes_twice(deeds in prop::collection::vec(deed(), 1..40)) {
-        run("a.log*", &deeds)?;
+        run("a.log*", 512, &deeds)?;
     }
 
     #[test]
     fn nor_where_only_the_log_itself_is_included(deeds in prop::collection::vec(deed(), 1..40)) {
-        run("a.log", &deeds)?;
+        run("a.log", 512, &deeds)?;
+    }
+
+    #[test]
+    fn nor_where_only_one_file_may_be_open(deeds in prop::collection::vec(deed(), 1..40)) {
+        run("a.log*", 1, &deeds)?;
     }
 }

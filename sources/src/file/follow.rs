@@ -129,12 +129,12 @@ impl Follow {
         }
     }
 
-    /// What was seen of the file from outside.
-    pub(crate) fn is_now(&mut self, size: u64, mtime: i64) {
-        if (self.size, self.mtime) != (size, mtime) {
-            (self.size, self.mtime) = (size, mtime);
-            self.pending = true;
-        }
+    /// What was seen of the file from outside. True if that has changed.
+    pub(crate) fn is_now(&mut self, size: u64, mtime: i64) -> bool {
+        let changed = (self.size, self.mtime) != (size, mtime);
+        (self.size, self.mtime) = (size, mtime);
+        self.pending |= changed;
+        changed
     }
 
     /// Is what was read of the file still in it?

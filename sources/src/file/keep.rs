@@ -1,12 +1,11 @@
 //! What is let go: open files beyond the limit, and positions of what is long gone.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::time::Duration;
 
 use super::discover;
 use super::files::{Files, RETRY};
-use super::follow::Fate;
+use super::follow::{Fate, Follow};
 use super::identity::{FileId, LaneKey};
 use super::position::Position;
 use super::reader::{self, Reader};
@@ -39,24 +38,10 @@ impl Files {
                 self.close_some(at);
                 true
             }
+            // The next scan tells where it went.
             Ok(None) => {
-                follow.pending = follow.finishing;
-                follow.fate = if follow.finishing {
-                    Fate::Lost
-                } else {
-                    follow.fate
-                };
-                follow.finishing
-            }
-            Err(error) if follow.finishing && error.kind() == io::ErrorKind::NotFound => {
-                follow.fate = Fate::Lost;
-                if follow.size > follow.lines.scanned() {
-                    let (path, most) = (follow.path.clone(), self.settings.max_open);
-                    self.notes.error(now, "gone_while_closed", &path, || {
-                        format!("{} was deleted while it was closed to stay within {most} open files, its end unread; raise `max_open_files`", path.display())
-                    });
-                }
-                true
+                follow.pending = false;
+                false
             }
             Err(error) => {
                 follow.retry = now + RETRY;
@@ -81,10 +66,50 @@ impl Files {
                         && self.follows[*at].reader.is_some()
                         && self.follows[*at].fate != Fate::Deleted
                 })
-                .min_by_key(|at| (self.follows[*at].pending, self.follows[*at].grown));
+                .min_by_key(|at| {
+                    let follow = &self.follows[*at];
+                    (follow.pending, follow.lines.holds(), follow.grown)
+                });
             let Some(quietest) = quietest else { return };
             self.follows[quietest].reader = None;
             over -= 1;
+        }
+    }
+
+    /// Files that went while they were closed.
+    pub(super) fn gone_while_closed(&mut self) -> Vec<Follow> {
+        let gone = |follow: &mut Follow| follow.fate == Fate::Deleted && follow.reader.is_none();
+        let mut all: Vec<Follow> = self.follows.extract_if(.., gone).collect();
+        for follow in &mut all {
+            self.notes.counts.deleted += 1;
+            // Its inode will belong to another file.
+            follow.file = FileId { dev: 0, ino: 0 };
+        }
+        all
+    }
+
+    /// What became of a file that went while it was closed, now that all others were looked at.
+    pub(super) fn was_gone(&mut self, mut follow: Follow, now: Duration) {
+        let free = follow
+            .lane
+            .as_ref()
+            .is_none_or(|lane| self.stored.contains_key(lane));
+        if !free {
+            return;
+        }
+        if follow.fate == Fate::Deleted && follow.size > follow.lines.scanned() && !follow.gzip {
+            let (path, most) = (&follow.path, self.settings.max_open);
+            self.notes.error(now, "gone_while_closed", path, || {
+                format!("{} was deleted while it was closed to stay within {most} open files, its end unread; raise `max_open_files`", path.display())
+            });
+        }
+        if let Some(lane) = follow.lane.as_ref().filter(|_| follow.lines.holds()) {
+            // Nothing can complete what was held; what there is of it is told.
+            self.stored.remove(lane);
+            follow.fate = Fate::Lost;
+            follow.finishing = true;
+            follow.pending = true;
+            self.follows.push(follow);
         }
     }
 

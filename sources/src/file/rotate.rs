@@ -57,7 +57,14 @@ impl Files {
                 }
                 Verdict::New if known => self.put_aside(&file, Aside::Done),
                 Verdict::New => missed.push((file, probe, verdict)),
-                Verdict::Resume(..) | Verdict::Copy(_) => {
+                Verdict::Copy(of) => {
+                    known |= self
+                        .follows
+                        .iter()
+                        .any(|follow| follow.id == of && follow.lane.is_some());
+                    self.take(&file, probe, verdict, false, now, wall);
+                }
+                Verdict::Resume(..) => {
                     self.take(&file, probe, verdict, false, now, wall);
                     known = true;
                 }
