@@ -29,6 +29,7 @@ pub fn schema(registry: &Registry) -> Value {
     for (name, definition) in generator.take_definitions(true) {
         insert(&mut root, "$defs", &name, definition);
     }
+    allow_variables(&mut root);
     if let Some(root) = root.as_object_mut() {
         root.insert("title".to_owned(), json!("pvetrail configuration"));
     }
@@ -78,3 +79,23 @@ fn insert(schema: &mut Value, into: &str, key: &str, value: Value) {
         }
     }
 }
+
+/// A string that must look like something may also be filled in: `${VAR}` instead of an address.
+fn allow_variables(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(Value::String(pattern)) = object.get_mut("pattern")
+                && !pattern.ends_with(VARIABLE)
+            {
+                *pattern = format!("(?:{pattern}){VARIABLE}");
+            }
+            // Names of components and of patterns are keys, and nothing is filled in there.
+            let values = object.iter_mut().filter(|(key, _)| *key != "propertyNames");
+            values.for_each(|(_, value)| allow_variables(value));
+        }
+        Value::Array(list) => list.iter_mut().for_each(allow_variables),
+        _ => {}
+    }
+}
+
+const VARIABLE: &str = r"|\$\{";

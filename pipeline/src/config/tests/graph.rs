@@ -187,6 +187,19 @@ fn the_schema_knows_every_component_and_option() {
         serde_json::json!(["type", "inputs", "uri"])
     );
     assert_eq!(http["additionalProperties"], false);
+    // What must look like something may be a variable; names may not.
+    let patterns: Vec<&str> = text
+        .match_indices("\"pattern\":\"")
+        .map(|(at, found)| text[at + found.len()..].split('"').next().unwrap())
+        .collect();
+    assert!(patterns.len() > 3);
+    for pattern in patterns {
+        assert_eq!(
+            pattern.ends_with(r"|\\$\\{"),
+            pattern != "^[a-z0-9_]+$",
+            "{pattern}"
+        );
+    }
     // Every reference leads somewhere.
     for found in text.match_indices("\"#/$defs/") {
         let name = text[found.0 + 9..].split('"').next().unwrap();
