@@ -77,10 +77,11 @@ impl Redactor {
     pub fn find(&self, text: &[u8], hits: &mut Vec<Range<usize>>) {
         hits.clear();
         let mut at = 0;
+        let mut unsigned = shapes::Unsigned::default();
         while let Some((shape, found)) = self.anchors.next(text, at) {
             at = found.start + 1;
             let before = hits.len();
-            shapes::look(self, shape, text, found, hits);
+            shapes::look(self, shape, text, found, &mut unsigned, hits);
             if let Some(end) = hits[before..].iter().map(|hit| hit.end).max() {
                 at = at.max(end);
             }

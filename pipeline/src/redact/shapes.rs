@@ -9,12 +9,19 @@ use super::pem::pem;
 use super::values::{key, skip_blanks};
 use super::{Redactor, Shape, is_digest};
 
-/// Longest ticket or token [bytes].
+/// How far from its beginning the signature of a ticket is looked for [bytes].
 const TICKET: usize = 4096;
 /// Longest text between `://` and the end of the authority [bytes].
 const AUTHORITY: usize = 1024;
 
 pub(super) type Hits = Vec<Range<usize>>;
+
+/// Up to where it is known that no signature follows, so that a line full of beginnings is not walked once for each.
+#[derive(Debug, Default)]
+pub(super) struct Unsigned {
+    ticket: usize,
+    spice: usize,
+}
 
 /// Looks closer at `found` and pushes what is secret there.
 pub(super) fn look(
@@ -22,12 +29,13 @@ pub(super) fn look(
     shape: Shape,
     text: &[u8],
     found: Range<usize>,
+    unsigned: &mut Unsigned,
     hits: &mut Hits,
 ) {
     match shape {
         Shape::Key => key(redactor, text, found, hits),
-        Shape::Pve => pve(redactor, text, found, hits),
-        Shape::Spice => spice(redactor, text, found, hits),
+        Shape::Pve => pve(redactor, text, found, unsigned, hits),
+        Shape::Spice => spice(redactor, text, found, unsigned, hits),
         Shape::Url => url(redactor, text, found, hits),
         Shape::Bearer => header(redactor, text, found, hits, false),
         Shape::Basic => header(redactor, text, found, hits, true),
@@ -95,10 +103,19 @@ fn is_ticket(byte: u8) -> bool {
 }
 
 /// `PVE:user:time::signature`, `PVEVNC:…`, `PVETFA:…`, `PVEAPIToken=user!id=secret`, plain or percent-encoded.
-fn pve(redactor: &Redactor, text: &[u8], found: Range<usize>, hits: &mut Hits) {
+fn pve(
+    redactor: &Redactor,
+    text: &[u8],
+    found: Range<usize>,
+    unsigned: &mut Unsigned,
+    hits: &mut Hits,
+) {
     let mut at = found.end;
     if text[at..].starts_with(b"APIToken") {
         api_token(redactor, text, at + 8, hits);
+        return;
+    }
+    if found.start < unsigned.ticket {
         return;
     }
     at += text[at..]
@@ -118,6 +135,7 @@ fn pve(redactor: &Redactor, text: &[u8], found: Range<usize>, hits: &mut Hits) {
             .take(TICKET)
             .take_while(|byte| is_ticket(**byte))
             .count();
+    let at_first = at;
     let mut signed = false;
     while at < end {
         match colon(text, at) {
@@ -131,8 +149,24 @@ fn pve(redactor: &Redactor, text: &[u8], found: Range<usize>, hits: &mut Hits) {
             None => at += 1,
         }
     }
-    if signed {
-        push(redactor, text, found.start..end, hits);
+    if !signed {
+        unsigned.ticket = known_to(at_first, end);
+        return;
+    }
+    // However long the signature is, all of it goes.
+    let rest = text[end..]
+        .iter()
+        .take_while(|byte| is_ticket(**byte))
+        .count();
+    push(redactor, text, found.start..end + rest, hits);
+}
+
+/// Up to where a look from `at` to `end` has an opinion: one that was cut short says nothing about what begins late in it.
+fn known_to(at: usize, end: usize) -> usize {
+    if end - at < TICKET {
+        end
+    } else {
+        end - TICKET / 2
     }
 }
 
@@ -143,8 +177,7 @@ fn api_token(redactor: &Redactor, text: &[u8], at: usize, hits: &mut Hits) {
     };
     let start = at + width;
     let mut end = start;
-    while end - start < TICKET
-        && text.get(end).is_some_and(|byte| is_ticket(*byte))
+    while text.get(end).is_some_and(|byte| is_ticket(*byte))
         && !is_escape(text, end, b"2C")
         && !is_escape(text, end, b"26")
     {
@@ -163,7 +196,16 @@ fn api_token(redactor: &Redactor, text: &[u8], at: usize, hits: &mut Hits) {
 }
 
 /// `CONNECT pvespiceproxy:time:vmid:node:port::signature:port`: only the signature opens the door.
-fn spice(redactor: &Redactor, text: &[u8], found: Range<usize>, hits: &mut Hits) {
+fn spice(
+    redactor: &Redactor,
+    text: &[u8],
+    found: Range<usize>,
+    unsigned: &mut Unsigned,
+    hits: &mut Hits,
+) {
+    if found.start < unsigned.spice {
+        return;
+    }
     let end = found.end
         + text[found.end..]
             .iter()
@@ -174,6 +216,7 @@ fn spice(redactor: &Redactor, text: &[u8], found: Range<usize>, hits: &mut Hits)
         .windows(2)
         .position(|pair| pair == b"::")
     else {
+        unsigned.spice = known_to(found.end, end);
         return;
     };
     let start = found.end + double + 2;

@@ -193,6 +193,22 @@ fn a_forged_private_key_cannot_black_out_the_lines_after_it() {
 }
 
 #[test]
+fn a_line_full_of_beginnings_is_one_walk_and_hides_nothing() {
+    let noise = "PVE:".repeat(200_000);
+    let text = format!(
+        "{noise} PVEVNC:65F1A2B3::{} spiceproxy:{}",
+        "s".repeat(9000),
+        "spiceproxy:".repeat(50_000)
+    );
+    let out = redacted(&text);
+    assert!(out.starts_with(&noise));
+    assert!(
+        out.contains(" [redacted] spiceproxy:"),
+        "the whole signature goes"
+    );
+}
+
+#[test]
 fn a_digest_tells_equal_secrets_and_no_more() {
     let options = RedactOptions {
         mode: RedactMode::Hash,
