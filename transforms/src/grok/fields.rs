@@ -109,25 +109,31 @@ impl Reader {
 
     /// Reads the event's text and sets what is captured.
     pub(super) fn read(&mut self, event: &mut Event, now: Time) -> Result<(), Why> {
-        let ready = Arc::clone(&self.ready);
         let Some(text) = event.str(self.source) else {
             return Err(Why::NoText(self.source));
         };
-        if ready.wishes.break_on_match {
-            return match ready.grok.matches(&mut self.scratch, text) {
-                Outcome::Match(pattern) => self.set(pattern, event, now),
-                Outcome::NoMatch => Err(Why::NoMatch(self.source)),
-                Outcome::Spent(pattern) => Err(Why::Spent(pattern)),
-            };
+        if !self.ready.wishes.break_on_match {
+            let text = text.to_owned();
+            return self.read_all(&text, event, now);
         }
-        // Each pattern reads the text as it was, whatever those before it set.
-        let text = text.to_owned();
+        match self.ready.grok.matches(&mut self.scratch, text) {
+            Outcome::Match(pattern) => self.set(pattern, event, now),
+            Outcome::NoMatch => Err(Why::NoMatch(self.source)),
+            Outcome::Spent(pattern) => Err(Why::Spent(pattern)),
+        }
+    }
+
+    /// Each pattern reads the text as it was, whatever those before it set.
+    fn read_all(&mut self, text: &str, event: &mut Event, now: Time) -> Result<(), Why> {
         let mut result = Err(Why::NoMatch(self.source));
         for pattern in 0..self.plans.len() {
-            match ready.grok.matches_one(pattern, &mut self.scratch, &text) {
+            match self
+                .ready
+                .grok
+                .matches_one(pattern, &mut self.scratch, text)
+            {
                 Outcome::Match(_) => {
-                    self.plans[pattern].known = false;
-                    let set = self.set_owned(pattern, &text, event, now);
+                    let set = self.set_owned(pattern, text, event, now);
                     result = if result.is_err() {
                         set
                     } else {
