@@ -119,7 +119,8 @@ impl SinkHealth {
         }
     }
 
-    fn well(&self) {
+    /// One worker less fails: it `delivers` again, or has ended.
+    fn well(&self, delivers: bool) {
         let mut state = self.0.state.lock();
         state.workers = state.workers.saturating_sub(1);
         if state.workers > 0 {
@@ -128,7 +129,7 @@ impl SinkHealth {
         let Some((since, _)) = state.failing.take() else {
             return;
         };
-        if std::mem::take(&mut state.told) {
+        if std::mem::take(&mut state.told) && delivers {
             let secs = self.0.clock.now().since(since).as_secs();
             tracing::info!(
                 component_id = self.0.id,
@@ -161,7 +162,7 @@ impl WorkerHealth {
         if self.failing {
             self.failing = false;
             self.metrics.health().set(Health::Healthy);
-            self.sink.well();
+            self.sink.well(true);
         }
     }
 
@@ -190,7 +191,7 @@ impl WorkerHealth {
 impl Drop for WorkerHealth {
     fn drop(&mut self) {
         if self.failing {
-            self.sink.well();
+            self.sink.well(false);
         }
     }
 }
