@@ -1,6 +1,8 @@
 //! Whole graphs of small components, run for real: faults, restarts, reloads.
 #![allow(clippy::unwrap_used)]
 
+mod ready;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -80,8 +82,8 @@ impl Source for Numbers {
             }
             at = end;
         }
-        if self.endless {
-            out.stopped().await;
+        while self.endless && out.idle(lane).await.is_ok() && !out.stopping() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
     }

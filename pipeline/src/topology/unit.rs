@@ -104,6 +104,10 @@ impl Unit {
         let first = Arc::clone(nodes.first().ok_or("a task needs a component")?);
         if self.plan.kind == UnitKind::Source {
             self.abort = shared.abort.child_token();
+            // The source speaks for itself, once it runs.
+            for node in &nodes[1..] {
+                node.metrics.health().set(Health::Healthy);
+            }
             self.running = Some(start_source(
                 &first,
                 &nodes[1..],
