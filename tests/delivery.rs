@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use support::store::{Store, Trouble};
-use support::{Ground, append};
+use support::{Ground, append, lines, long, messages};
 
 /// A graph from `in.log*` to the store. The waits are short, because a test waits for them.
 fn graph(ground: &Ground, store: &Store, more: &str) -> String {
@@ -32,14 +32,6 @@ request = {{ retry_initial_backoff = "10ms", retry_max_backoff = "50ms" }}
         ground.path("in.log").display(),
         store.uri()
     )
-}
-
-fn lines(range: std::ops::Range<usize>) -> String {
-    range.map(|n| format!("line {n:07} of the log\n")).collect()
-}
-
-fn messages(range: std::ops::Range<usize>) -> Vec<String> {
-    lines(range).lines().map(str::to_owned).collect()
 }
 
 /// What `dlq ls --json` counts, by reason.
@@ -84,11 +76,6 @@ fn kill_and_kill_again(ground: &Ground, kills: usize, per_kill: usize, done: imp
     ground.until("it runs", || starts() > before);
     ground.until("everything has arrived", done);
     assert_eq!(program.stop(), Some(0), "{}", ground.log());
-}
-
-/// Whether the long form is wanted.
-fn long() -> bool {
-    std::env::var_os("PVETRAIL_LONG").is_some()
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The dead letters as an operator handles them: `pvetrail dlq`.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -262,3 +262,18 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+/// Lines of a log, each with its number.
+pub fn lines(range: std::ops::Range<usize>) -> String {
+    range.map(|n| format!("line {n:07} of the log\n")).collect()
+}
+
+/// The same as the messages of events.
+pub fn messages(range: std::ops::Range<usize>) -> Vec<String> {
+    lines(range).lines().map(str::to_owned).collect()
+}
+
+/// Whether the long form is wanted.
+pub fn long() -> bool {
+    std::env::var_os("PVETRAIL_LONG").is_some()
+}

@@ -84,7 +84,8 @@ impl Drop for Service {
 /// Says in plain sight that something did not run: here, and in the table of `tests/all`.
 #[allow(clippy::print_stderr, reason = "whoever runs the test by hand has to see it")]
 pub fn skip(why: &str) {
-    eprintln!("skipped: {why}");
+    // Who runs one test by hand sees it here, `tests/all` in its table.
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
     if let Some(path) = std::env::var_os("PVETRAIL_SKIPS") {
         super::append(path.as_ref(), &format!("{why}\n"));
     }
