@@ -31,6 +31,7 @@ struct Counting {
     counts: BTreeMap<(u64, u64), u64>,
     total: u64,
     kept: Vec<Event>,
+    makes: bool,
 }
 
 impl Stateful for Counting {
@@ -38,7 +39,7 @@ impl Stateful for Counting {
         let [source, number] = event.id().0;
         *self.counts.entry((source, number)).or_default() += 1;
         self.total += 1;
-        if self.total.is_multiple_of(7) {
+        if self.makes && self.total.is_multiple_of(7) {
             // Which event is the seventh depends on the order in which the lanes were read.
             let mut made = Event::new(EventId([MADE, self.total]), event.timestamp());
             made.set(fields::MESSAGE, Value::Str(event.id().to_string()));
@@ -77,7 +78,10 @@ impl Stateful for Counting {
             *from = rest;
             *head
         }
-        *self = Counting::default();
+        *self = Counting {
+            makes: self.makes,
+            ..Counting::default()
+        };
         for _ in 0..u32::from_le_bytes(take(&mut from)) {
             let [source, number, count] = [(); 3].map(|()| u64::from_le_bytes(take(&mut from)));
             self.counts.insert((source, number), count);
@@ -184,32 +188,58 @@ impl Source {
     }
 }
 
-struct World<'a> {
-    folder: &'a Path,
-    sources: Vec<Source>,
+/// One transform in its wrapper.
+struct Stage {
+    id: &'static str,
     wrapper: Wrapper,
     out: Outputs,
     step: Option<Step>,
+    /// What waits in front of it, with the input by which it came.
+    waiting: VecDeque<(usize, Batch)>,
+}
+
+struct World<'a> {
+    folder: &'a Path,
+    sources: Vec<Source>,
+    stages: Vec<Stage>,
     flying: Vec<Batch>,
     /// What the sink has: ids, and for made events what they were made of.
     store: BTreeMap<EventId, BTreeSet<String>>,
     now: Time,
 }
 
-fn open(folder: &Path, out: &mut Outputs, now: Time) -> Wrapper {
-    out.set_now(now);
-    let setup = Setup {
-        id: "model".to_owned(),
-        type_name: "counting",
-        folder: folder.to_owned(),
-        inputs: vec!["in".to_owned()],
-        outputs: 1,
-        interval: Duration::from_secs(2),
-        build: Box::new(|| Ok(Box::new(Counting::default()))),
-    };
-    let (wrapper, trouble) = Wrapper::open(setup, now, out).unwrap();
-    assert!(trouble.is_none(), "{trouble:?}");
-    wrapper
+/// Ids of the transforms; the one behind counts what the first lets through by one input, and what it makes by another.
+const STAGES: [&str; 2] = ["model", "behind"];
+
+impl Stage {
+    fn open(id: &'static str, folder: &Path, now: Time) -> Stage {
+        let mut out = Outputs::new("counting", false);
+        out.set_now(now);
+        let makes = id == STAGES[0];
+        let setup = Setup {
+            id: id.to_owned(),
+            type_name: "counting",
+            folder: folder.to_owned(),
+            inputs: vec!["main".to_owned(), "made".to_owned()],
+            outputs: 1,
+            interval: Duration::from_secs(2),
+            build: Box::new(move || {
+                Ok(Box::new(Counting {
+                    makes,
+                    ..Counting::default()
+                }))
+            }),
+        };
+        let (wrapper, trouble) = Wrapper::open(setup, now, &mut out).unwrap();
+        assert!(trouble.is_none(), "{trouble:?}");
+        Stage {
+            id,
+            wrapper,
+            out,
+            step: None,
+            waiting: VecDeque::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -220,8 +250,10 @@ enum Op {
     Idle(usize),
     Deliver(usize),
     Fail(usize),
-    BeginStep,
-    FinishStep,
+    /// What waits longest in front of the second transform goes in.
+    Forward,
+    BeginStep(usize),
+    FinishStep(usize),
     StorePositions,
     SourceFails(usize),
     /// `true`: the step that had begun did all of its work before the end.
@@ -235,8 +267,9 @@ fn ops() -> impl Strategy<Value = Op> {
         2 => (0_usize..2).prop_map(Op::Idle),
         12 => (0_usize..4).prop_map(Op::Deliver),
         1 => (0_usize..4).prop_map(Op::Fail),
-        6 => Just(Op::BeginStep),
-        6 => Just(Op::FinishStep),
+        12 => Just(Op::Forward),
+        6 => (0_usize..2).prop_map(Op::BeginStep),
+        6 => (0_usize..2).prop_map(Op::FinishStep),
         3 => Just(Op::StorePositions),
         1 => (0_usize..2).prop_map(Op::SourceFails),
         1 => any::<bool>().prop_map(Op::Crash),
@@ -244,8 +277,7 @@ fn ops() -> impl Strategy<Value = Op> {
 }
 
 impl World<'_> {
-    fn new(folder: &Path) -> World<'_> {
-        let mut out = Outputs::new("counting", false);
+    fn new(folder: &Path, stages: usize) -> World<'_> {
         let now = Time::from_secs(1000);
         let source = |number: u64, has_ordinals| Source {
             number,
@@ -259,9 +291,10 @@ impl World<'_> {
         World {
             folder,
             sources: vec![source(1, true), source(2, false)],
-            wrapper: open(folder, &mut out, now),
-            out,
-            step: None,
+            stages: STAGES[..stages]
+                .iter()
+                .map(|id| Stage::open(id, folder, now))
+                .collect(),
             flying: Vec::new(),
             store: BTreeMap::new(),
             now,
@@ -270,24 +303,26 @@ impl World<'_> {
 
     fn act(&mut self, op: Op) {
         self.now = self.now.after(Duration::from_millis(120));
-        self.out.set_now(self.now);
+        self.stages
+            .iter_mut()
+            .for_each(|stage| stage.out.set_now(self.now));
         match op {
             Op::Feed(source, most) => {
                 self.restart_failed();
                 let batch = self.sources[source].batch(most);
-                self.wrapper.feed(0, batch, &mut self.out);
+                self.feed(0, batch);
             }
             Op::Hole(source, most) => {
                 self.restart_failed();
                 drop(self.sources[source].batch(most));
                 let behind = self.sources[source].batch(most);
-                self.wrapper.feed(0, behind, &mut self.out);
+                self.feed(0, behind);
             }
             Op::Idle(source) => {
                 self.restart_failed();
                 let source = &self.sources[source];
                 let seen_to = Time::from_secs(if source.sent == INPUTS {
-                    1_000_000
+                    self.now.0 / 1_000_000_000
                 } else {
                     source.sent as i64
                 });
@@ -296,8 +331,7 @@ impl World<'_> {
                     start: source.start,
                     seen_to,
                 };
-                self.wrapper
-                    .feed(0, Batch::empty(mark, Ack::nobody()), &mut self.out);
+                self.feed(0, Batch::empty(mark, Ack::nobody()));
             }
             Op::Deliver(n) if n < self.flying.len() => {
                 let batch = self.flying.remove(n);
@@ -308,19 +342,43 @@ impl World<'_> {
                 batch.end(Verdict::Delivered);
             }
             Op::Fail(n) if n < self.flying.len() => drop(self.flying.remove(n)),
-            Op::BeginStep if self.step.is_none() => self.step = self.wrapper.next_step(self.now),
-            Op::FinishStep => {
-                if let Some(step) = self.step.take() {
-                    let done = step.run();
-                    self.wrapper.done(done, &mut self.out);
+            Op::Forward => {
+                let waiting = self
+                    .stages
+                    .get_mut(1)
+                    .and_then(|stage| stage.waiting.pop_front());
+                if let Some((input, batch)) = waiting {
+                    let stage = &mut self.stages[1];
+                    stage.wrapper.feed(input, batch, &mut stage.out);
+                }
+            }
+            Op::BeginStep(n) => {
+                if let Some(stage) = self.stages.get_mut(n).filter(|stage| stage.step.is_none()) {
+                    stage.step = stage.wrapper.next_step(self.now);
+                }
+            }
+            Op::FinishStep(n) => {
+                if let Some(stage) = self.stages.get_mut(n)
+                    && let Some(step) = stage.step.take()
+                {
+                    stage.wrapper.done(step.run(), &mut stage.out);
                 }
             }
             Op::StorePositions => self.sources.iter_mut().for_each(Source::store),
             Op::SourceFails(source) => self.sources[source].ledger.failing(),
             Op::Crash(step_done) => self.crash(step_done),
-            Op::Deliver(_) | Op::Fail(_) | Op::BeginStep => self.wrapper.tick(&mut self.out),
+            Op::Deliver(_) | Op::Fail(_) => {
+                self.stages
+                    .iter_mut()
+                    .for_each(|stage| stage.wrapper.tick(&mut stage.out));
+            }
         }
         self.collect();
+    }
+
+    fn feed(&mut self, input: usize, batch: Batch) {
+        let stage = &mut self.stages[0];
+        stage.wrapper.feed(input, batch, &mut stage.out);
     }
 
     fn restart_failed(&mut self) {
@@ -332,10 +390,12 @@ impl World<'_> {
     }
 
     fn crash(&mut self, step_done: bool) {
-        if let Some(step) = self.step.take()
-            && step_done
-        {
-            let _ = step.run();
+        for stage in &mut self.stages {
+            if let Some(step) = stage.step.take()
+                && step_done
+            {
+                let _ = step.run();
+            }
         }
         for source in &mut self.sources {
             // Nothing is stored on the way down: what was answered after the last time is not known any more.
@@ -344,69 +404,102 @@ impl World<'_> {
             source.start = 0;
         }
         self.flying.clear();
-        self.out = Outputs::new("counting", false);
-        self.wrapper = open(self.folder, &mut self.out, self.now);
+        for stage in &mut self.stages {
+            *stage = Stage::open(stage.id, self.folder, self.now);
+        }
     }
 
     fn collect(&mut self) {
-        let main = std::mem::take(&mut self.out.main);
-        let named = std::mem::take(&mut self.out.named);
-        for batch in main
-            .into_iter()
-            .chain(named.into_iter().map(|(_, batch)| batch))
-        {
-            assert!(batch.events.iter().all(|event| event.ordinal().is_none()));
-            if batch.events.is_empty() {
-                batch.end(Verdict::Delivered);
-            } else {
-                self.flying.push(batch);
+        for n in 0..self.stages.len() {
+            let main = std::mem::take(&mut self.stages[n].out.main);
+            let named = std::mem::take(&mut self.stages[n].out.named);
+            let main = main.into_iter().map(|batch| (0, batch));
+            for (input, batch) in main.chain(named.into_iter().map(|(_, batch)| (1, batch))) {
+                assert!(batch.events.iter().all(|event| event.ordinal().is_none()));
+                if let Some(next) = self.stages.get_mut(n + 1) {
+                    next.waiting.push_back((input, batch));
+                } else if batch.events.is_empty() {
+                    batch.end(Verdict::Delivered);
+                } else {
+                    self.flying.push(batch);
+                }
             }
         }
     }
 
     /// From here on nothing goes wrong any more.
     fn finish(&mut self) {
-        self.wrapper.stop();
+        let mut quiet = 0;
         for _ in 0..2000 {
-            for op in [
-                Op::Feed(0, 7),
-                Op::Feed(1, 7),
-                Op::Idle(0),
-                Op::Idle(1),
-                Op::Deliver(0),
-                Op::Deliver(0),
-            ] {
-                self.act(op);
+            self.stages
+                .iter_mut()
+                .for_each(|stage| stage.wrapper.stop());
+            for source in 0..2 {
+                self.act(Op::Feed(source, 7));
+                self.act(Op::Idle(source));
             }
-            self.act(Op::BeginStep);
-            self.act(Op::FinishStep);
+            while self
+                .stages
+                .get(1)
+                .is_some_and(|stage| !stage.waiting.is_empty())
+            {
+                self.act(Op::Forward);
+            }
+            while !self.flying.is_empty() {
+                self.act(Op::Deliver(0));
+            }
+            for stage in 0..2 {
+                self.act(Op::BeginStep(stage));
+                self.act(Op::FinishStep(stage));
+            }
             self.now = self.now.after(Duration::from_secs(6));
             self.sources.iter_mut().for_each(Source::store);
             let all = self.sources.iter().all(|source| source.stored == INPUTS);
-            if all && self.flying.is_empty() && self.wrapper.is_settled() {
+            let settled = self
+                .stages
+                .iter()
+                .all(|stage| stage.wrapper.is_settled() && stage.waiting.is_empty());
+            // What is kept back waits for the marks of the next round.
+            quiet = if all && settled && self.flying.is_empty() {
+                quiet + 1
+            } else {
+                0
+            };
+            if quiet == 4 {
                 return;
             }
         }
+        let held: Vec<_> = self
+            .stages
+            .iter()
+            .map(|stage| stage.wrapper.held())
+            .collect();
         panic!(
-            "it never comes to rest: {} held, {} flying",
-            self.wrapper.held(),
+            "it never comes to rest: {held:?} held, {} flying",
             self.flying.len()
         );
     }
 
     fn check(&self) {
-        let path = self.folder.join("model.state");
-        let loaded = file::load(&path, "counting", "", &["in".to_owned()], self.now)
-            .unwrap()
-            .unwrap()
-            .unwrap();
-        let mut state = Counting::default();
-        state.load(&loaded.state).unwrap();
-        let all: BTreeMap<_, _> = (1..=2)
-            .flat_map(|s| (1..=INPUTS).map(move |n| ((s, n), 1)))
-            .collect();
-        assert_eq!(state.counts, all, "every input is counted once");
-        assert!(state.kept.is_empty() && loaded.outbox.is_empty());
+        let of = |s: u64, numbers: u64| (1..=numbers).map(move |n| ((s, n), 1_u64));
+        let all: BTreeMap<_, _> = of(1, INPUTS).chain(of(2, INPUTS)).collect();
+        let made = (1..=INPUTS * 2 / 7).map(|n| ((MADE, n * 7), 1));
+        for stage in &self.stages {
+            let path = self.folder.join(format!("{}.state", stage.id));
+            let inputs = ["main".to_owned(), "made".to_owned()];
+            let loaded = file::load(&path, "counting", "", &inputs, self.now)
+                .unwrap()
+                .unwrap()
+                .unwrap();
+            let mut state = Counting::default();
+            state.load(&loaded.state).unwrap();
+            let mut expected = all.clone();
+            if stage.id == STAGES[1] {
+                expected.extend(made.clone());
+            }
+            assert_eq!(state.counts, expected, "every input is counted once");
+            assert!(state.kept.is_empty() && loaded.outbox.is_empty());
+        }
         for ((source, number), _) in all {
             assert!(
                 self.store.contains_key(&EventId([source, number])),
@@ -432,10 +525,13 @@ impl World<'_> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
     #[test]
-    fn everything_happens_once_whatever_goes_wrong(ops in proptest::collection::vec(ops(), 1..160)) {
+    fn everything_happens_once_whatever_goes_wrong(
+        stages in 1_usize..=2,
+        ops in proptest::collection::vec(ops(), 1..200),
+    ) {
         let shm = Path::new("/dev/shm");
         let folder = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap();
-        let mut world = World::new(folder.path());
+        let mut world = World::new(folder.path(), stages);
         ops.into_iter().for_each(|op| world.act(op));
         world.finish();
         world.check();
