@@ -82,7 +82,10 @@ impl Drop for Service {
 }
 
 /// Says in plain sight that something did not run: here, and in the table of `tests/all`.
-#[allow(clippy::print_stderr, reason = "whoever runs the test by hand has to see it")]
+#[allow(
+    clippy::print_stderr,
+    reason = "whoever runs the test by hand has to see it"
+)]
 pub fn skip(why: &str) {
     // Who runs one test by hand sees it here, `tests/all` in its table.
     let _ = writeln!(std::io::stderr(), "skipped: {why}");

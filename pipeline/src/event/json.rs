@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::field::{Field, fields};
 use super::room::{Piece, Room, special};
 use super::slot::Kind;
-use super::{Event, EventId, Value, ValueRef};
+use super::{Event, ValueRef};
 use crate::clock::Time;
 
 /// Writes events as nested JSON objects. One per worker: it keeps the skeletons it has made.
@@ -358,70 +358,10 @@ fn first_special(text: &[u8]) -> Option<usize> {
         .map(|n| at + n)
 }
 
-impl Event {
-    /// The event as nested JSON; for tests, dead letters and state, where speed does not count.
-    pub fn to_json(&self) -> serde_json::Value {
-        let mut out = Vec::new();
-        JsonWriter::new(None, None).write(self, &mut out);
-        serde_json::from_slice(&out).expect("the writer writes valid JSON")
-    }
-
-    /// An event from nested JSON. `event.id` and `@timestamp` are taken when they are there, and an error when they
-    /// are not what they should be. Known names become fields; unknown ones stay in maps under their nearest parent.
-    pub fn from_json(json: serde_json::Value) -> Result<Event, String> {
-        let serde_json::Value::Object(members) = json else {
-            return Err("an event is a JSON object".to_owned());
-        };
-        let mut event = Event::new(EventId::default(), Time(0));
-        for (name, value) in members {
-            event.take_json(&name, value)?;
-        }
-        Ok(event)
-    }
-
-    fn take_json(&mut self, path: &str, value: serde_json::Value) -> Result<(), String> {
-        if path == fields::TIMESTAMP.path() {
-            let time = value.as_str().and_then(Time::parse);
-            self.timestamp =
-                time.ok_or_else(|| format!("@timestamp is no RFC 3339 time: {value}"))?;
-            return Ok(());
-        }
-        if path == fields::EVENT_ID.path() {
-            let id = value.as_str().and_then(EventId::parse);
-            self.id =
-                id.ok_or_else(|| format!("event.id is not 32 hexadecimal digits: {value}"))?;
-            return Ok(());
-        }
-        match value {
-            serde_json::Value::Object(members)
-                if !members.is_empty() && Field::known_below(path) =>
-            {
-                for (name, value) in members {
-                    let below = format!("{path}.{name}");
-                    if name.contains('.') || !(Field::known(&below) || Field::known_below(&below)) {
-                        let parent = Field::new(path);
-                        self.set_dynamic(parent, &name, Value::from_json(value));
-                    } else {
-                        self.take_json(&below, value)?;
-                    }
-                }
-            }
-            other => {
-                let field = Field::find(path).unwrap_or(fields::PVE_EXTRA);
-                if field.path() == path {
-                    self.set(field, Value::from_json(other));
-                } else {
-                    self.set_dynamic(field, path, Value::from_json(other));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::EventId;
     use super::*;
     use proptest::prelude::*;
 

@@ -4,6 +4,7 @@
 //! parsing a field neither allocates nor counts a reference.
 
 mod buffer;
+mod convert;
 mod field;
 mod id;
 pub(crate) mod json;

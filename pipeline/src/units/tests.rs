@@ -1,3 +1,4 @@
+//! Durations and sizes as people write them.
 use super::*;
 
 fn nanos(text: &str) -> Result<u128, String> {
