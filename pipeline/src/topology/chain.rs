@@ -223,7 +223,14 @@ impl Stage {
             }
         }
         through.push(Batch::empty(mark, Ack::nobody()));
-        self.out.main = through;
+        if well {
+            self.out.main = through;
+        } else {
+            // The whole batch is sent again, so nothing of it may go on now: whoever remembers places behind a gap would
+            // take the event in it for known when it comes again.
+            drop(through);
+            self.out = Outputs::new(self.node.type_name, false);
+        }
         group.seal();
         well
     }

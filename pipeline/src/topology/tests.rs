@@ -1,6 +1,7 @@
 //! Whole graphs of small components, run for real: faults, restarts, reloads.
 #![allow(clippy::unwrap_used)]
 
+mod gaps;
 mod ready;
 
 use std::collections::HashMap;
