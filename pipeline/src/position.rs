@@ -58,6 +58,15 @@ impl Tracker {
         })
     }
 
+    /// The tracker of the next start: it stands where this one has come to, and what is not written yet still has to be.
+    pub(crate) fn successor(&self) -> Arc<Tracker> {
+        let mut state = self.state.lock();
+        let dirty = std::mem::take(&mut state.dirty);
+        let next = Tracker::new(state.stored.clone());
+        next.state.lock().dirty = dirty;
+        next
+    }
+
     /// An answer owed for what lies before `position`.
     pub(crate) fn owe(self: &Arc<Self>, lane: LaneId, position: Option<Box<RawValue>>) -> Ack {
         let mut state = self.state.lock();
@@ -322,6 +331,18 @@ mod tests {
         two.delivered();
         assert_eq!(stored(&tracker, "a").as_deref(), Some("3"));
         assert_eq!(tracker.open(), 0);
+    }
+
+    #[test]
+    fn what_was_answered_before_a_failure_is_still_written_after_it() {
+        let tracker = Tracker::new(BTreeMap::new());
+        let lane = LaneId::new("successor", "a");
+        tracker.owe(lane, position(1)).delivered();
+        tracker.owe(lane, position(2)).failed();
+        let next = tracker.successor();
+        assert_eq!(stored(&next, "a").as_deref(), Some("1"));
+        assert_eq!(next.take_changes().unwrap()["a"].get(), "1");
+        assert!(next.take_changes().is_none() && !next.has_failed());
     }
 
     #[test]

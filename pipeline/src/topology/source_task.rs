@@ -96,8 +96,11 @@ impl SourceTask {
     /// One start; true when the source has ended for good.
     async fn run_once(&self) -> Result<bool, String> {
         let mut source = self.build()?;
-        let tracker = Tracker::new(self.tracker.lock().stored());
-        *self.tracker.lock() = Arc::clone(&tracker);
+        let tracker = {
+            let mut present = self.tracker.lock();
+            *present = present.successor();
+            Arc::clone(&present)
+        };
         let out = SourceOut {
             source: self.node.id.as_str().into(),
             start: self.starts.fetch_add(1, Ordering::Relaxed) + 1,
