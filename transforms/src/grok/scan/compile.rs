@@ -240,7 +240,6 @@ impl Compiler {
                 min,
                 max: max.unwrap_or(u32::MAX),
                 next: self.set(*next)?,
-                next_byte: only_byte(next),
                 single: disjoint(&set, next),
                 set: self.set(set)?,
             };
@@ -389,12 +388,4 @@ fn required(node: &Node) -> Option<String> {
         Node::Repeat { node, min, .. } if *min > 0 => required(node),
         _ => None,
     }
-}
-
-/// The only byte of a set, if it is a character of its own.
-fn only_byte(set: &Set) -> Option<u8> {
-    let mut members = (0..=255_u8).filter(|byte| set[usize::from(*byte)]);
-    members
-        .next()
-        .filter(|byte| byte.is_ascii() && members.next().is_none())
 }

@@ -70,8 +70,6 @@ pub(super) struct Run {
     pub(super) min: u32,
     pub(super) max: u32,
     pub(super) next: u16,
-    /// The only byte of `next`, where there is but one and the end of the text is not in it.
-    pub(super) next_byte: Option<u8>,
     /// No byte of the set can be the next: there is one end only.
     pub(super) single: bool,
 }

@@ -75,10 +75,11 @@ impl Program {
             Kind::NotSpace => recognise::not_space(line, pos, limit),
             Kind::Table => {
                 let set = &self.sets[run.set as usize];
-                let ended = line[pos..limit]
-                    .iter()
-                    .position(|byte| !set[*byte as usize]);
-                ended.map_or(limit, |ended| pos + ended)
+                let mut end = pos;
+                while end < limit && set[line[end] as usize] {
+                    end += 1;
+                }
+                end
             }
         }
     }
@@ -94,18 +95,18 @@ impl Program {
         fuel: &mut i64,
     ) -> Option<usize> {
         let next = &self.sets[run.next as usize];
-        if next[byte_at(line, high)] {
-            return Some(high);
+        let mut end = high;
+        loop {
+            if next[byte_at(line, end)] {
+                *fuel -= ((high - end) >> 4) as i64;
+                return Some(end);
+            }
+            if end <= low {
+                *fuel -= ((high - end) >> 4) as i64;
+                return None;
+            }
+            end -= 1;
         }
-        let found = match run.next_byte {
-            Some(byte) => memchr::memrchr(byte, line.get(low..high)?),
-            None => line
-                .get(low..high)?
-                .iter()
-                .rposition(|byte| next[*byte as usize]),
-        };
-        *fuel -= ((high - low - found.unwrap_or(0)) >> 4) as i64;
-        found.map(|found| low + found)
     }
 
     /// The first end from `low` to `high` that the next byte agrees with; the bytes from `from` have to be of the set.
