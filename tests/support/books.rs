@@ -1,4 +1,5 @@
-//! Whether a program's books balance: received = sent + filtered + dead-lettered + in flight, for every component.
+//! Whether a program's books balance: received = sent + filtered + dead-lettered + failed (these
+//! come again) + in flight, for every component.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ struct Account {
     sent: i64,
     filtered: i64,
     dead: i64,
+    failed: i64,
     waiting: i64,
 }
 
@@ -36,6 +38,7 @@ pub fn balance(metrics: &[(String, f64)]) -> Result<(), String> {
             "component_sent_events_total" => &mut account.sent,
             "component_discarded_events_total" => &mut account.filtered,
             "events_dead_lettered_total" => &mut account.dead,
+            "component_failed_events_total" => &mut account.failed,
             "buffer_size_events" => &mut account.waiting,
             _ => continue,
         };
@@ -43,7 +46,7 @@ pub fn balance(metrics: &[(String, f64)]) -> Result<(), String> {
     }
     assert!(!accounts.is_empty(), "there is no component in the metrics");
     for (id, a) in accounts {
-        let rest = a.received - a.sent - a.filtered - a.dead - a.waiting;
+        let rest = a.received - a.sent - a.filtered - a.dead - a.failed - a.waiting;
         if rest != 0 {
             return Err(format!(
                 "{id}: received {}, sent {}, filtered {}, dead-lettered {}, waiting {}: {rest} are unaccounted for",

@@ -158,6 +158,8 @@ component_metrics! {
         panics = "component_panics_total" on USED, "Panics of a component that were contained.";
         /// Batches that failed and are read again from the stored position.
         failed_batches = "component_failed_batches_total" on USED, "Batches that failed and are made again from the stored position.";
+        /// Events taken in with a batch that then failed; they come again and are counted again.
+        failed_events = "component_failed_events_total" on USED, "Events of batches that failed; they are read again from the stored position.";
         /// Texts that held secrets.
         redacted = "secrets_redacted_total" on USED, "Secrets that were replaced in raw text.";
     }

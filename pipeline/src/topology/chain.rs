@@ -115,6 +115,7 @@ impl Stage {
             return self.apply_one_by_one(batch);
         }
         let beside = want_errors.then(|| batch.beside(Vec::new()));
+        let events = batch.events.len() as u64;
         match catch_unwind(AssertUnwindSafe(|| {
             self.transform.apply(batch, &mut self.out)
         })) {
@@ -125,6 +126,7 @@ impl Stage {
             }
             Err(panic) => {
                 // The copy for `.errors` is dropped unanswered, like everything else of this batch.
+                self.node.metrics.failed_events.add(events);
                 self.recover(&panic_text(&*panic));
                 false
             }

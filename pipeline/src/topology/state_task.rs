@@ -136,12 +136,14 @@ impl StateTask {
         metrics.received_events.add(batch.events.len() as u64);
         metrics.received_event_bytes.add(batch.bytes as u64);
         let input = usize::from(batch.input);
+        let events = batch.events.len() as u64;
         self.out.set_now(self.node.clock.now());
         let fed = catch_unwind(AssertUnwindSafe(|| {
             self.wrapper.feed(input, batch, &mut self.out)
         }));
         if let Err(panic) = fed {
             let why = panic_text(&*panic);
+            self.node.metrics.failed_events.add(events);
             self.node.panicked(&why);
             let times = self.wrapper.panicked(&mut self.out);
             tracing::warn!(
@@ -206,6 +208,7 @@ impl StateTask {
             .add(std::mem::take(&mut self.out.duplicates));
         metrics.checkpoints.add(counts.snapshots);
         metrics.checksum_errors.add(counts.useless);
+        metrics.failed_events.add(counts.rejected);
         if counts.failed_snapshots > 0 {
             metrics.error(
                 "snapshot_failed",

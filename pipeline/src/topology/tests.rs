@@ -291,6 +291,12 @@ async fn a_transform_that_panics_now_and_then_loses_nothing() {
         metric(&options, "pvetrail_events_dead_lettered_total", "mid"),
         0
     );
+    let of_mid = |name: &str| metric(&options, &format!("pvetrail_component_{name}_total"), "mid");
+    assert!(of_mid("failed_events") > 0);
+    assert_eq!(
+        of_mid("received_events"),
+        of_mid("sent_events") + of_mid("failed_events")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
