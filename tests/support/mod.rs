@@ -17,8 +17,10 @@ fn program() -> Command {
     )
 }
 
-/// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Longest wait for something to hold; a million documents on two busy cores take longer.
+fn patience() -> Duration {
+    Duration::from_secs(if long() { 900 } else { 120 })
+}
 
 /// A folder with a configuration, its data, and the log of the program.
 pub struct Ground {
@@ -170,7 +172,7 @@ impl Ground {
     pub fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let began = Instant::now();
         while !holds() {
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > patience() {
                 let log = self.log();
                 let end: Vec<&str> = log.lines().rev().take(30).collect();
                 panic!(
@@ -218,7 +220,7 @@ impl Program {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(began.elapsed() < PATIENCE, "the program does not end");
+            assert!(began.elapsed() < patience(), "the program does not end");
             std::thread::sleep(Duration::from_millis(2));
         }
     }
