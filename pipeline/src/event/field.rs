@@ -146,7 +146,7 @@ macro_rules! known_fields {
         /// The fields this program itself reads or writes, as constants.
         pub mod fields {
             use super::Field;
-            #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+            #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "the arms are named like the constants they number")]
             enum Place { $($name),* }
             $(#[doc = concat!("`", $path, "`")] pub const $name: Field = Field(Place::$name as u16);)*
             pub(super) const ALL: &[&str] = &[$($path),*];

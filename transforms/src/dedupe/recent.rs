@@ -344,9 +344,10 @@ mod tests {
         assert_eq!(fewer.see([8, 8], 0, i64::MAX), Seen::New);
     }
 
-    /// Not a check: prints what a key costs, together and alone. For figures, with `--release`.
+    /// Not a check: prints what a key costs, together and alone:
+    /// `cargo test --release -p transforms what_a_key_costs -- --ignored --nocapture`.
     #[test]
-    #[ignore = "prints a figure"]
+    #[ignore = "prints a figure and checks nothing"]
     #[allow(clippy::print_stderr)]
     fn what_a_key_costs() {
         const COUNT: u64 = 4_000_000;
