@@ -3,6 +3,7 @@
 pub mod ack;
 pub mod batch;
 pub mod case;
+pub mod catalogue;
 pub mod clock;
 pub mod component;
 pub mod config;
@@ -21,11 +22,13 @@ mod source_out;
 pub mod state;
 pub mod telemetry;
 pub mod testing;
+pub mod told;
 pub mod topology;
 pub mod units;
 
 pub use ack::{Ack, Creditor, Verdict};
 pub use batch::Batch;
+pub use catalogue::Catalogue;
 pub use clock::{Clock, Time};
 pub use component::{
     AnyConfig, BatchDefaults, BuildError, BuildErrors, Codec, Component, Compression, Context,
@@ -45,4 +48,5 @@ pub use printable::{printable, push_printable};
 pub use redact::{RedactMode, RedactOptions, Redactor};
 pub use source_out::{SourceOut, Stopped};
 pub use telemetry::{ComponentMetrics, Health, Telemetry};
+pub use told::{Outcome, Told};
 pub use units::{Bytes, Duration};

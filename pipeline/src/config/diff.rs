@@ -25,6 +25,27 @@ impl Changes {
     }
 }
 
+impl std::fmt::Display for Changes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut parts: Vec<String> = [
+            ("added", &self.added),
+            ("removed", &self.removed),
+            ("changed", &self.changed),
+        ]
+        .iter()
+        .filter(|(_, ids)| !ids.is_empty())
+        .map(|(word, ids)| format!("{word} {}", ids.join(", ")))
+        .collect();
+        if self.globals {
+            parts.push("options of the whole program changed".to_owned());
+        }
+        if parts.is_empty() {
+            return f.write_str("nothing changed");
+        }
+        f.write_str(&parts.join("; "))
+    }
+}
+
 impl Graph {
     /// What `new` changes in this one. Places, comments and the order of keys do not count; values of variables do.
     pub fn changes(&self, new: &Graph) -> Changes {

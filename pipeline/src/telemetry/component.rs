@@ -1,11 +1,13 @@
 //! The counters of one worker of one component, under the names Vector uses, so that its dashboards port by their prefix.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::health::HealthCell;
 use super::metric::{Counter, Family, Gauge, Histogram};
 use super::samples::{Merge, Samples};
 use crate::component::Kind;
+use crate::told::{OwnEvents, Told};
 
 /// What a component was doing when an error occurred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,21 @@ impl Stage {
             Stage::Processing => "processing",
             Stage::Sending => "sending",
         }
+    }
+}
+
+/// Tells the program's own events in the name of one component.
+#[derive(Debug)]
+pub(super) struct Teller {
+    pub(super) own: Arc<OwnEvents>,
+    pub(super) kind: Kind,
+    pub(super) id: String,
+}
+
+impl Teller {
+    fn tell(&self, told: Told) {
+        self.own
+            .tell(told, Some((self.kind.name(), self.id.as_str().into())));
     }
 }
 
@@ -61,16 +78,18 @@ macro_rules! component_metrics {
             $($(#[$gdoc])* pub $gauge: Gauge,)*
             $($(#[$hdoc])* pub $histogram: Histogram,)*
             health: HealthCell,
+            teller: Teller,
         }
 
         impl ComponentMetrics {
-            pub(super) fn new() -> Self {
+            pub(super) fn new(teller: Teller) -> Self {
                 Self {
                     $($counter: Counter::default(),)*
                     $($family: Family::default(),)*
                     $($gauge: Gauge::default(),)*
                     $($histogram: Histogram::default(),)*
                     health: HealthCell::default(),
+                    teller,
                 }
             }
 
@@ -178,6 +197,8 @@ component_metrics! {
         http_responses = "http_client_responses_total" by ["status"], "HTTP answers received.";
         /// Places where input is known to be missing, by kind.
         gaps = "gap_detected_total" by ["kind"], "Places where input is known to be missing.";
+        /// The program's own events, by code; use [`ComponentMetrics::tell`].
+        told = "own_events_total" by ["code"], "Events the program told about itself, by their code.";
     }
     gauges {
         /// Events waiting in front of this component.
@@ -217,6 +238,18 @@ impl ComponentMetrics {
     /// Counts `n` errors. `error_type` is a word of a fixed list: `parser_failed`, `request_failed`, `io_failed`, …
     pub fn error(&self, error_type: &'static str, stage: Stage, n: u64) {
         self.errors.add([error_type, stage.name()], n);
+    }
+
+    /// Tells one of the program's own events, about this component unless it says otherwise. It never waits.
+    pub fn tell(&self, told: Told) {
+        self.told.add([told.code], 1);
+        self.teller.tell(told);
+    }
+
+    /// Where the program's own events wait.
+    #[must_use]
+    pub fn own_events(&self) -> &Arc<OwnEvents> {
+        &self.teller.own
     }
 
     /// Counts `n` events passed on or delivered through the unnamed output.

@@ -33,6 +33,7 @@ pub use tracing;
 use samples::{Families, Samples};
 
 pub use crate::component::Kind;
+use crate::told::{OwnEvents, Told};
 
 /// What stands before every name.
 const PREFIX: &str = "pvetrail_";
@@ -48,6 +49,7 @@ pub struct Telemetry {
     started: AtomicBool,
     reloads: Counter,
     load_errors: Counter,
+    own_events: Arc<OwnEvents>,
 }
 
 #[derive(Debug)]
@@ -123,6 +125,7 @@ impl Telemetry {
             started: AtomicBool::new(false),
             reloads: Counter::default(),
             load_errors: Counter::default(),
+            own_events: Arc::default(),
         })
     }
 
@@ -130,7 +133,11 @@ impl Telemetry {
     /// its counts stay in the sum and its gauges go.
     #[must_use]
     pub fn component(&self, id: &str, kind: Kind, component_type: &str) -> Arc<ComponentMetrics> {
-        let worker = Arc::new(ComponentMetrics::new());
+        let worker = Arc::new(ComponentMetrics::new(component::Teller {
+            own: Arc::clone(&self.own_events),
+            kind,
+            id: id.to_owned(),
+        }));
         let mut components = self.components.lock();
         let known = components
             .iter_mut()
@@ -149,6 +156,18 @@ impl Telemetry {
     /// Forgets the components for which `keep` says no: after a reload, those that are no longer in the graph.
     pub fn retain(&self, mut keep: impl FnMut(&str, Kind) -> bool) {
         self.components.lock().retain(|one| keep(&one.id, one.kind));
+    }
+
+    /// Tells one of the program's own events, about the program as a whole unless it says otherwise.
+    pub fn tell(&self, told: Told) {
+        self.own_events
+            .tell(told, Some(("pipeline", self.host.as_str().into())));
+    }
+
+    /// Where the program's own events wait.
+    #[must_use]
+    pub fn own_events(&self) -> &Arc<OwnEvents> {
+        &self.own_events
     }
 
     /// Every source has been started: the program is at work.

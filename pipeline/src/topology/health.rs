@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::clock::{Clock, Time};
 use crate::component::{Reason, ReasonKind};
 use crate::telemetry::{ComponentMetrics, Health};
+use crate::told::Told;
 
 /// How a sink is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +92,7 @@ impl SinkHealth {
         }
     }
 
-    fn failing(&self, reason: &Reason, first: bool) {
+    fn failing(&self, reason: &Reason, first: bool, metrics: &ComponentMetrics) {
         let now = self.0.clock.now();
         let mut state = self.0.state.lock();
         state.workers += usize::from(first);
@@ -116,11 +117,14 @@ impl SinkHealth {
                 reason = kind,
                 "the sink does not deliver; its events wait and are tried again: {text}"
             );
+            let message =
+                format!("sink {id} does not deliver; its events wait and are tried again");
+            metrics.tell(Told::new("PVE-9021", message).failed(format!("{kind}: {text}")));
         }
     }
 
     /// One worker less fails: it `delivers` again, or has ended.
-    fn well(&self, delivers: bool) {
+    fn well(&self, delivers: bool, metrics: &ComponentMetrics) {
         let mut state = self.0.state.lock();
         state.workers = state.workers.saturating_sub(1);
         if state.workers > 0 {
@@ -135,6 +139,8 @@ impl SinkHealth {
                 component_id = self.0.id,
                 "the sink delivers again, after {secs} s"
             );
+            let message = format!("sink {} delivers again, after {secs} s", self.0.id);
+            metrics.tell(Told::new("PVE-9022", message));
         }
     }
 }
@@ -162,7 +168,7 @@ impl WorkerHealth {
         if self.failing {
             self.failing = false;
             self.metrics.health().set(Health::Healthy);
-            self.sink.well(true);
+            self.sink.well(true, &self.metrics);
         }
     }
 
@@ -179,8 +185,11 @@ impl WorkerHealth {
         } else {
             Health::Failing(text)
         });
-        self.sink
-            .failing(reason, !std::mem::replace(&mut self.failing, true));
+        self.sink.failing(
+            reason,
+            !std::mem::replace(&mut self.failing, true),
+            &self.metrics,
+        );
     }
 
     pub(crate) fn is_failing(&self) -> bool {
@@ -191,7 +200,7 @@ impl WorkerHealth {
 impl Drop for WorkerHealth {
     fn drop(&mut self) {
         if self.failing {
-            self.sink.well(false);
+            self.sink.well(false, &self.metrics);
         }
     }
 }

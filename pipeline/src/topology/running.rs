@@ -17,6 +17,7 @@ use crate::config::{Graph, OutputRef};
 use crate::dlq::DeadLetters;
 use crate::redact::{RedactMode, Redactor};
 use crate::telemetry::Telemetry;
+use crate::told::Told;
 
 /// What all tasks share.
 pub(crate) struct Shared {
@@ -43,6 +44,9 @@ impl Topology {
     /// Starts every component of `graph`.
     pub async fn start(graph: Graph, options: Options) -> Result<Topology, String> {
         let graph = Arc::new(graph);
+        let telemetry = &options.telemetry;
+        telemetry.own_events().set_clock(options.clock.clone());
+        telemetry.tell(Told::new("PVE-9001", "pvetrail started"));
         let data_dir = graph.globals.data_dir.clone();
         let dead_letters = Arc::new(DeadLetters::new(&data_dir, options.clock.clone()));
         let shared = Shared {
@@ -181,6 +185,10 @@ impl Topology {
             .telemetry
             .retain(|id, _| graph.node(id).is_some());
         self.options.telemetry.reloaded();
+        self.options.telemetry.tell(Told::new(
+            "PVE-9003",
+            format!("the configuration was loaded anew: {changes}"),
+        ));
         Ok(changes)
     }
 
@@ -227,6 +235,9 @@ impl Topology {
     /// undelivered, to be read again at the next start. Says whether everything was delivered.
     pub async fn stop(mut self) -> bool {
         let grace = self.options.grace;
+        self.options
+            .telemetry
+            .tell(Told::new("PVE-9002", "pvetrail stops"));
         let abort = self.shared.abort.clone();
         let timer = tokio::spawn(async move {
             tokio::time::sleep(grace).await;

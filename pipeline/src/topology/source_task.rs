@@ -15,6 +15,7 @@ use crate::position::{PositionFile, Tracker};
 use crate::redact::Redactor;
 use crate::source_out::SourceOut;
 use crate::telemetry::{Health, Stage};
+use crate::told::Told;
 
 /// A source about to run, with the transforms fused behind it.
 pub(crate) struct SourceTask {
@@ -58,6 +59,10 @@ impl SourceTask {
 
     async fn run(self) {
         let mut wait = FIRST_WAIT;
+        // One event for each time it breaks, not for each attempt.
+        let mut failed = false;
+        let message = format!("source {} was opened", self.node.id);
+        self.node.metrics.tell(Told::new("PVE-9011", message));
         while !self.stop.is_cancelled() {
             let began = std::time::Instant::now();
             let why = match self.run_once().await {
@@ -70,6 +75,7 @@ impl SourceTask {
             }
             if began.elapsed() > GOOD_RUN {
                 wait = FIRST_WAIT;
+                failed = false;
             }
             match why {
                 Some(why) => {
@@ -77,6 +83,15 @@ impl SourceTask {
                         .metrics
                         .error("source_failed", Stage::Receiving, 1);
                     self.node.metrics.health().set(Health::Failing(why.clone()));
+                    if !std::mem::replace(&mut failed, true) {
+                        let message = format!(
+                            "source {} cannot be read; it starts again from its stored position",
+                            self.node.id
+                        );
+                        self.node
+                            .metrics
+                            .tell(Told::new("PVE-9012", message).failed(why.as_str()));
+                    }
                     tracing::error!(component_id = self.node.id, why, wait = ?wait, "the source failed; it starts again from its stored position");
                 }
                 None => {

@@ -1,0 +1,258 @@
+//! The catalogue of event IDs: what a code means, in which words, and how grave it is.
+//!
+//! The rows stand in `configs/catalogue/events.toml`, which is part of the program. Reference: event ids, form and rules.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+/// One event ID.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// `PVE-` and four digits.
+    pub code: String,
+    /// The verb, fixed for each code: `vm-destroy`.
+    pub action: String,
+    /// What is acted upon: `vm`, `sink`.
+    pub object: String,
+    /// The base severity: 1, 3, 5, 8 or 10.
+    pub severity: u8,
+    /// `event.category`, words of ECS.
+    pub category: Vec<String>,
+    /// `event.type`, words of ECS.
+    #[serde(rename = "type")]
+    pub kinds: Vec<String>,
+    /// What it is called.
+    pub text: Text,
+    /// Where it stands in OCSF.
+    pub ocsf: Ocsf,
+    /// The version that brought it.
+    pub since: String,
+    /// The version that gave it up.
+    pub retired: Option<String>,
+    /// The code to use instead of a retired one.
+    pub successor: Option<String>,
+}
+
+/// The name of a code in the languages we speak.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Text {
+    /// English.
+    pub en: String,
+    /// German.
+    pub de: String,
+}
+
+/// Class and activity in OCSF.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ocsf {
+    /// `class_uid`.
+    pub class: u16,
+    /// `activity_id`.
+    pub activity: u8,
+}
+
+/// All rows.
+#[derive(Debug)]
+pub struct Catalogue {
+    rows: Vec<Row>,
+    by_code: HashMap<String, usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    event: Vec<Row>,
+}
+
+/// The code of what nothing in the catalogue fits.
+pub const UNCLASSIFIED: &str = "PVE-0000";
+
+static BUILTIN: LazyLock<Catalogue> = LazyLock::new(|| {
+    Catalogue::parse(include_str!("../../configs/catalogue/events.toml"))
+        .expect("a test reads the catalogue that is built in")
+});
+
+impl Catalogue {
+    /// The one that is part of the program.
+    pub fn builtin() -> &'static Catalogue {
+        &BUILTIN
+    }
+
+    /// Reads a catalogue and holds it to its own rules.
+    pub fn parse(text: &str) -> Result<Catalogue, String> {
+        let file: File = toml::from_str(text).map_err(|why| why.to_string())?;
+        let mut by_code = HashMap::new();
+        let mut by_meaning = HashMap::new();
+        for (n, row) in file.event.iter().enumerate() {
+            row.check().map_err(|why| format!("{}: {why}", row.code))?;
+            if by_code.insert(row.code.clone(), n).is_some() {
+                return Err(format!("{} stands twice", row.code));
+            }
+            if let Some(other) = by_meaning.insert((&row.object, &row.action), &row.code) {
+                return Err(format!(
+                    "{} and {other} are both \"{}\" of \"{}\"",
+                    row.code, row.action, row.object
+                ));
+            }
+        }
+        for row in &file.event {
+            if let Some(successor) = &row.successor
+                && !by_code.contains_key(successor)
+            {
+                return Err(format!(
+                    "{} names {successor} as its successor, which is no code",
+                    row.code
+                ));
+            }
+        }
+        Ok(Catalogue {
+            by_code,
+            rows: file.event,
+        })
+    }
+
+    /// The row of a code.
+    pub fn get(&self, code: &str) -> Option<&Row> {
+        self.by_code.get(code).map(|n| &self.rows[*n])
+    }
+
+    /// All rows, in the order of the file.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+}
+
+/// Words of ECS 8.17 for `event.category`.
+const CATEGORIES: &[&str] = &[
+    "api",
+    "authentication",
+    "configuration",
+    "database",
+    "driver",
+    "email",
+    "file",
+    "host",
+    "iam",
+    "intrusion_detection",
+    "library",
+    "malware",
+    "network",
+    "package",
+    "process",
+    "registry",
+    "session",
+    "threat",
+    "vulnerability",
+    "web",
+];
+/// Words of ECS 8.17 for `event.type`.
+const KINDS: &[&str] = &[
+    "access",
+    "admin",
+    "allowed",
+    "change",
+    "connection",
+    "creation",
+    "deletion",
+    "denied",
+    "device",
+    "end",
+    "error",
+    "group",
+    "indicator",
+    "info",
+    "installation",
+    "protocol",
+    "start",
+    "user",
+];
+
+impl Row {
+    fn check(&self) -> Result<(), String> {
+        let digits = self.code.strip_prefix("PVE-").unwrap_or_default();
+        if digits.len() != 4 || !digits.bytes().all(|c| c.is_ascii_digit()) {
+            return Err("a code is PVE- and four digits".to_owned());
+        }
+        if ![1, 3, 5, 8, 10].contains(&self.severity) {
+            return Err(format!(
+                "severity {} is none of 1, 3, 5, 8, 10",
+                self.severity
+            ));
+        }
+        let unknown = |words: &[String], known: &[&str]| {
+            let odd = words.iter().find(|word| !known.contains(&word.as_str()));
+            odd.cloned()
+        };
+        if let Some(word) = unknown(&self.category, CATEGORIES) {
+            return Err(format!("\"{word}\" is no event.category of ECS"));
+        }
+        if let Some(word) = unknown(&self.kinds, KINDS) {
+            return Err(format!("\"{word}\" is no event.type of ECS"));
+        }
+        if self.text.en.is_empty() || self.text.de.is_empty() {
+            return Err("a row has a text in each language".to_owned());
+        }
+        if self.retired.is_none() && self.successor.is_some() {
+            return Err("only a retired row has a successor".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_that_is_built_in_keeps_its_rules() {
+        let catalogue = Catalogue::builtin();
+        let row = catalogue.get("PVE-9025").unwrap();
+        assert_eq!((row.object.as_str(), row.severity), ("pipeline", 10));
+        assert!(catalogue.rows().is_sorted_by(|a, b| a.code < b.code));
+    }
+
+    #[test]
+    fn a_row_that_breaks_a_rule_is_refused_with_the_reason() {
+        let row = |code: &str, action: &str, more: &str| {
+            format!(
+                "[[event]]\ncode = \"{code}\"\naction = \"{action}\"\nobject = \"vm\"\nseverity = 5\n\
+                 category = [\"host\"]\ntype = [\"change\"]\ntext = {{ en = \"a\", de = \"b\" }}\n\
+                 ocsf = {{ class = 6003, activity = 1 }}\nsince = \"0.1.0\"\n{more}\n"
+            )
+        };
+        let refused = |text: String| Catalogue::parse(&text).unwrap_err();
+        let one = row("PVE-2001", "vm-create", "");
+        assert!(Catalogue::parse(&one).is_ok());
+        assert_eq!(refused(format!("{one}{one}")), "PVE-2001 stands twice");
+        assert_eq!(
+            refused(format!("{one}{}", row("PVE-2002", "vm-create", ""))),
+            "PVE-2002 and PVE-2001 are both \"vm-create\" of \"vm\""
+        );
+        assert_eq!(
+            refused(row("PVE-1", "x", "")),
+            "PVE-1: a code is PVE- and four digits"
+        );
+        assert_eq!(
+            refused(one.replace("\"host\"", "\"guest\"")),
+            "PVE-2001: \"guest\" is no event.category of ECS"
+        );
+        let retired = row(
+            "PVE-2001",
+            "x",
+            "retired = \"0.2.0\"\nsuccessor = \"PVE-2009\"",
+        );
+        assert_eq!(
+            refused(retired),
+            "PVE-2001 names PVE-2009 as its successor, which is no code"
+        );
+        assert_eq!(
+            refused(one.replace("severity = 5", "severity = 4")),
+            "PVE-2001: severity 4 is none of 1, 3, 5, 8, 10"
+        );
+    }
+}
