@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod file;
+pub mod internal;
 pub mod stdin;
 
 use pipeline::Registry;
@@ -10,5 +11,6 @@ use pipeline::Registry;
 pub fn register(registry: &mut Registry) {
     registry.source::<demo::Config>();
     registry.source::<file::Config>();
+    registry.source::<internal::Config>();
     registry.source::<stdin::Config>();
 }

@@ -1,10 +1,11 @@
 //! What a component may know about the program it is built into.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::Kind;
 use crate::config::{Batch as BatchOptions, Globals, Request};
+use crate::event::digest_parts;
 
 /// Handed to `build`: who the component is and what holds for the whole program.
 #[derive(Clone, Debug)]
@@ -70,6 +71,21 @@ impl Context {
     /// The name of this host, as `host.name` says it.
     pub fn host(&self) -> &str {
         &self.globals.host
+    }
+
+    /// `agent.id`: the name of this host and six digits made of its machine id, so that two hosts of one name differ.
+    pub fn agent_id(&self) -> String {
+        static MACHINE: LazyLock<Vec<u8>> =
+            LazyLock::new(|| std::fs::read("/etc/machine-id").unwrap_or_default());
+        let digest = digest_parts(&[
+            b"pvetrail agent",
+            MACHINE.trim_ascii(),
+            self.host().as_bytes(),
+        ]);
+        let digits = digest.as_ref().iter().take(3);
+        digits.fold(format!("{}-", self.host()), |id, byte| {
+            format!("{id}{byte:02x}")
+        })
     }
 
     /// Everything at the top level of the configuration.
