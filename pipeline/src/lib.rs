@@ -32,7 +32,7 @@ pub use catalogue::Catalogue;
 pub use clock::{Clock, Time};
 pub use component::{
     AnyConfig, BatchDefaults, BuildError, BuildErrors, Codec, Component, Compression, Context,
-    Encoding, Fate, Kind, Place, Reason, ReasonKind, Registry, Sink, SinkConfig, Source,
+    Encoding, Fate, Key, Kind, Place, Reason, ReasonKind, Registry, Sink, SinkConfig, Source,
     SourceConfig, SourceError, Spanned, StateError, Stateful, StatefulConfig, Transform,
     TransformConfig, Workers, WriteError, Written,
 };

@@ -16,7 +16,7 @@ pub use errors::{BuildError, BuildErrors, Spot};
 pub use options::{Codec, Compression, Encoding};
 pub use registry::{AnyConfig, Component, Entry, Registry};
 pub use run::{
-    Fate, Reason, ReasonKind, Sink, Source, SourceError, StateError, Stateful, Transform,
+    Fate, Key, Reason, ReasonKind, Sink, Source, SourceError, StateError, Stateful, Transform,
     WriteError, Written,
 };
 pub(crate) use spanned::{LITERAL, SPANNED, say_place};

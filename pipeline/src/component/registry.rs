@@ -4,7 +4,7 @@ use std::fmt;
 
 use schemars::{Schema, SchemaGenerator};
 
-use super::run::{Sink, Source, Stateful, Transform};
+use super::run::{Key, Sink, Source, Stateful, Transform};
 use super::{
     BatchDefaults, BuildErrors, Context, Kind, SinkConfig, SourceConfig, StatefulConfig,
     TransformConfig, Workers,
@@ -27,6 +27,10 @@ pub enum Component {
 pub trait AnyConfig: Send + Sync {
     /// Makes the running part. Pure.
     fn build(&self, cx: &Context) -> Result<Component, BuildErrors>;
+    /// What belongs together, for a sink whose workers are chosen by key; nobody else has one.
+    fn key(&self, _cx: &Context) -> Result<Option<Box<dyn Key>>, BuildErrors> {
+        Ok(None)
+    }
     /// Names of its further outputs, besides the unnamed one and `errors`.
     fn outputs(&self) -> Vec<String>;
     /// The configuration itself, for commands that know its type.
@@ -83,6 +87,12 @@ impl<C: StatefulConfig> AnyConfig for AnyStateful<C> {
 impl<C: SinkConfig> AnyConfig for AnySink<C> {
     fn build(&self, cx: &Context) -> Result<Component, BuildErrors> {
         self.0.build(cx).map(Component::Sink)
+    }
+    fn key(&self, cx: &Context) -> Result<Option<Box<dyn Key>>, BuildErrors> {
+        match C::WORKERS {
+            Workers::ByKey => self.0.key(cx),
+            Workers::Any | Workers::One => Ok(None),
+        }
     }
     fn outputs(&self) -> Vec<String> {
         Vec::new()

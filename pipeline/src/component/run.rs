@@ -65,6 +65,15 @@ pub trait Sink: Send {
     }
 }
 
+/// Says which events belong together, for a sink several of which write side by side ([`Workers::ByKey`]): what has the
+/// same key goes to the same worker, in order. Asked once for each event, before any worker sees it.
+///
+/// [`Workers::ByKey`]: super::Workers::ByKey
+pub trait Key: Send {
+    /// The key; any number. The same for the same event, however often it is asked.
+    fn of(&mut self, event: &Event) -> u64;
+}
+
 /// Why a source gave up for now.
 #[derive(Clone, Debug)]
 pub struct SourceError(pub String);

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::run::{Sink, Source, Stateful, Transform};
+use super::run::{Key, Sink, Source, Stateful, Transform};
 use super::{BuildErrors, Context};
 use crate::units::{Bytes, Duration};
 
@@ -51,7 +51,7 @@ impl fmt::Display for Kind {
 pub enum Workers {
     /// Any number; each gets whole batches, in no order between them.
     Any,
-    /// Any number; what has the same key goes to the same worker, in order.
+    /// Any number; what has the same key ([`SinkConfig::key`]) goes to the same worker, in order.
     ByKey,
     /// One, because order or a file belongs to it alone.
     One,
@@ -152,4 +152,10 @@ pub trait SinkConfig: DeserializeOwned + JsonSchema + Send + Sync + 'static {
 
     /// Makes the running part; called once per worker. Pure.
     fn build(&self, cx: &Context) -> Result<Box<dyn Sink>, BuildErrors>;
+
+    /// What belongs together, where [`WORKERS`](Self::WORKERS) is [`Workers::ByKey`]; made once, beside the workers. Pure.
+    /// Without it everything belongs together, and one worker writes it.
+    fn key(&self, _cx: &Context) -> Result<Option<Box<dyn Key>>, BuildErrors> {
+        Ok(None)
+    }
 }

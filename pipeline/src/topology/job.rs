@@ -84,6 +84,8 @@ pub(crate) struct Job {
 
 struct Part {
     places: Range<u32>,
+    /// Events of it that are this job's.
+    mine: usize,
     /// Events without an end.
     open: usize,
     ack: Option<Ack>,
@@ -103,6 +105,7 @@ impl Job {
             let ack = std::mem::replace(&mut batch.ack, Ack::nobody());
             parts.push(Part {
                 open: places.len(),
+                mine: places.len(),
                 places,
                 ack: Some(ack),
                 seen_to: batch.mark.seen_to,
@@ -119,6 +122,61 @@ impl Job {
             bytes,
             parts,
             todo,
+            dead: Vec::new(),
+        };
+        job.answer();
+        job
+    }
+
+    /// Deals the events of a job that nobody has begun out to `hands`: one job for each that gets any, with its number.
+    /// `to` says for each event which. The jobs share the events and owe an answer each; order stays within each of them.
+    pub(crate) fn deal(mut self, to: &[u32], hands: usize) -> Vec<(usize, Job)> {
+        debug_assert_eq!(to.len(), self.events.len());
+        if let Some(first) = to.first()
+            && to.iter().all(|hand| hand == first)
+        {
+            return vec![(*first as usize, self)];
+        }
+        let mut places: Vec<Vec<u32>> = vec![Vec::new(); hands];
+        for (place, hand) in (0..).zip(to) {
+            places[*hand as usize].push(place);
+        }
+        let jobs = (0..).zip(places).filter(|(_, places)| !places.is_empty());
+        let jobs: Vec<(usize, Job)> = jobs
+            .map(|(hand, places)| (hand, self.of_hand(places)))
+            .collect();
+        // Each of them owes its own now.
+        for ack in self.parts.iter_mut().filter_map(|part| part.ack.take()) {
+            ack.delivered();
+        }
+        jobs
+    }
+
+    fn of_hand(&self, places: Vec<u32>) -> Job {
+        let parts = self.parts.iter().map(|part| {
+            let at = |end| places.partition_point(|place| *place < end);
+            let mine = at(part.places.end) - at(part.places.start);
+            // Whoever holds nothing of a part owes nothing for it; an empty one waits for all of them.
+            let owes = mine > 0 || part.places.is_empty();
+            Part {
+                places: part.places.clone(),
+                mine,
+                open: mine,
+                ack: if owes { part.ack.clone() } else { None },
+                seen_to: part.seen_to,
+            }
+        });
+        let parts = parts.collect();
+        let all = Set {
+            places: Places::Some(places),
+            attempts: 0,
+            panics: 0,
+        };
+        let mut job = Job {
+            events: self.events.clone(),
+            bytes: self.bytes,
+            parts,
+            todo: vec![all],
             dead: Vec::new(),
         };
         job.answer();
@@ -292,7 +350,7 @@ impl Job {
     pub(crate) fn seen(&self) -> impl Iterator<Item = (Time, u64)> {
         self.parts
             .iter()
-            .map(|part| (part.seen_to, part.places.len() as u64))
+            .map(|part| (part.seen_to, part.mine as u64))
     }
 
     /// Whether every event has an end.

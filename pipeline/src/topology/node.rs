@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::DeadLetterBox;
 use super::port::Ports;
 use crate::clock::Clock;
-use crate::component::{Component, Context};
+use crate::component::{Component, Context, Key};
 use crate::config::{EngineOptions, Graph};
 use crate::telemetry::{ComponentMetrics, Kind, Stage};
 
@@ -83,6 +83,14 @@ impl Node {
         self.config()
             .component
             .build(&self.cx)
+            .map_err(|errors| errors.to_string())
+    }
+
+    /// What belongs together among the events of a sink, if that is not all or nothing.
+    pub(crate) fn key(&self) -> Result<Option<Box<dyn Key>>, String> {
+        self.config()
+            .component
+            .key(&self.cx)
             .map_err(|errors| errors.to_string())
     }
 

@@ -1,15 +1,20 @@
 //! The end of the road: takes what comes out of a lane, writes it with one sink or several side by side, and answers.
 //!
 //! Workers ask one [`Batcher`] for their next write, so a write goes to whoever is free. With one worker, events leave
-//! in the order they came, and none overtakes one that is tried again.
+//! in the order they came, and none overtakes one that is tried again. Where a key says what belongs together, each worker
+//! has a queue of its own, and the same holds for whatever has the same key ([`spread`]).
 
+mod spread;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::spread::{Spread, Spreader};
 use super::batcher::Batcher;
 pub use super::batcher::Limits;
 use super::health::SinkHealth;
@@ -17,6 +22,7 @@ use super::job::Job;
 use super::retry::Pace;
 use super::writer::{BuildSink, KnownSize, Logs, Shared, Writer};
 use crate::batch::Batch;
+use crate::component::Key;
 use crate::config::EngineOptions;
 use crate::dlq::DeadLetters;
 use crate::lane::LaneReceiver;
@@ -36,6 +42,8 @@ pub struct SinkTask {
     pub build: BuildSink,
     /// Sinks side by side; see [`workers`].
     pub workers: usize,
+    /// What belongs together, if several may write but not anything in any order.
+    pub key: Option<Box<dyn Key>>,
     /// When a write is full.
     pub limits: Limits,
     /// How fast a write is tried again.
@@ -66,19 +74,38 @@ pub struct SinkEnd {
     pub given_up: usize,
 }
 
-/// How many workers a sink gets.
-pub fn workers(options: &EngineOptions) -> usize {
+/// How many workers a sink gets; `keyed`: it says what belongs together.
+pub fn workers(options: &EngineOptions, keyed: bool) -> usize {
     use crate::component::Workers;
     /// One writes while the other's answer is under way.
     const USUAL: usize = 2;
+    /// Keys are not spread evenly, and each waits for its own answers.
+    const USUAL_BY_KEY: usize = 4;
+    let asked = options.workers.or(options.request.concurrency);
     match options.kind {
         Workers::One => 1,
-        // What belongs together must stay in order, and nothing tells the engine yet what does: one worker keeps it.
-        Workers::ByKey => 1,
-        Workers::Any => options
-            .workers
-            .or(options.request.concurrency)
-            .map_or(USUAL, usize::from),
+        Workers::ByKey if !keyed => 1,
+        Workers::ByKey => asked.map_or(USUAL_BY_KEY, usize::from),
+        Workers::Any => asked.map_or(USUAL, usize::from),
+    }
+}
+
+/// Where a worker takes its next job from.
+#[derive(Clone)]
+enum Feed {
+    /// Whatever comes next; all workers ask the same batcher.
+    Next(Arc<tokio::sync::Mutex<Batcher>>),
+    /// What was dealt out to this worker.
+    Dealt(spread::Queue),
+}
+
+impl Feed {
+    /// `None` when there will be no more. Dropping the future loses nothing.
+    async fn next(&self, metrics: &ComponentMetrics) -> Option<Job> {
+        match self {
+            Feed::Next(batcher) => batcher.lock().await.next(metrics).await.map(Job::new),
+            Feed::Dealt(queue) => queue.lock().await.recv().await,
+        }
     }
 }
 
@@ -93,7 +120,6 @@ impl SinkTask {
     pub async fn run(self) -> SinkEnd {
         let batcher = Batcher::new(self.lane, self.limits, self.left);
         let gauge = Arc::clone(batcher.gauge());
-        let batcher = Arc::new(tokio::sync::Mutex::new(batcher));
         let shared = Arc::new(Shared {
             id: self.id,
             type_name: self.type_name,
@@ -106,24 +132,41 @@ impl SinkTask {
             logs: Logs::default(),
         });
         let mut workers = JoinSet::new();
-        let start = |check: bool, workers: &mut JoinSet<Vec<Batch>>| {
+        // Which worker each task is.
+        let mut numbers: HashMap<Id, usize> = HashMap::new();
+        let start = |feed: &Feed, check: bool, workers: &mut JoinSet<Vec<Batch>>| {
             let metrics = self
                 .telemetry
                 .component(&shared.id, Kind::Sink, shared.type_name);
             let health = self.health.worker(Arc::clone(&metrics));
             let writer = Writer::new(Arc::clone(&shared), Arc::clone(&metrics), health);
-            let (batcher, shared, health) = (
-                Arc::clone(&batcher),
-                Arc::clone(&shared),
-                self.health.clone(),
-            );
-            workers.spawn(worker(writer, batcher, shared, health, check));
-            metrics
+            let (feed, shared, health) = (feed.clone(), Arc::clone(&shared), self.health.clone());
+            let task = workers.spawn(worker(writer, feed, shared, health, check));
+            (task.id(), metrics)
         };
-        let metrics = start(self.healthcheck, &mut workers);
-        for _ in 1..self.workers {
-            start(false, &mut workers);
+        let count = self.workers.max(1);
+        let (spreader, feeds, mut batcher) = match self.key {
+            Some(key) if count > 1 => {
+                let (spreader, queues) = Spreader::new(key, count);
+                let feeds: Vec<Feed> = queues.into_iter().map(Feed::Dealt).collect();
+                (Some(spreader), feeds, Some(batcher))
+            }
+            _ => {
+                let batcher = Arc::new(tokio::sync::Mutex::new(batcher));
+                (None, vec![Feed::Next(batcher); count], None)
+            }
+        };
+        let mut metrics = None;
+        for (number, feed) in feeds.iter().enumerate() {
+            let (id, of_worker) = start(feed, self.healthcheck && number == 0, &mut workers);
+            numbers.insert(id, number);
+            metrics.get_or_insert(of_worker);
         }
+        let metrics = metrics.expect("there is at least one worker");
+        let mut spreader = spreader.zip(batcher.take()).map(|(spreader, batcher)| {
+            let spread = spreader.run(batcher, Arc::clone(&shared), Arc::clone(&metrics));
+            tokio::spawn(spread)
+        });
         let mut end = SinkEnd::default();
         let mut tick = tokio::time::interval(GAUGES);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -135,7 +178,9 @@ impl SinkTask {
                     // What it held was dropped and so has failed: its source reads it again.
                     Some(Err(why)) => {
                         tracing::error!(component_id = shared.id, %why, "a worker of the sink broke off; another takes its place");
-                        start(false, &mut workers);
+                        let number = numbers.remove(&why.id()).unwrap_or_default();
+                        let (id, _) = start(&feeds[number], false, &mut workers);
+                        numbers.insert(id, number);
                     }
                 },
                 _ = tick.tick() => {
@@ -144,16 +189,47 @@ impl SinkTask {
                 }
             }
         }
-        if let Ok(batcher) = Arc::try_unwrap(batcher) {
-            let (lane, left) = batcher.into_inner().end();
-            end.left.extend(left);
-            end.lane = Some(lane);
-        }
+        end.collect(feeds, spreader.take()).await;
         if shared.abort.is_cancelled() {
             end.given_up = end.left.iter().map(|batch| batch.events.len()).sum();
             end.left.clear();
         }
         end
+    }
+}
+
+impl SinkEnd {
+    /// Adds what no worker has begun, behind what they had begun, and the lane.
+    async fn collect(&mut self, feeds: Vec<Feed>, spreader: Option<JoinHandle<Spread>>) {
+        // It ends when the lane has, or as its workers were told.
+        let spread = match spreader {
+            Some(task) => task
+                .await
+                .inspect_err(|why| tracing::error!(%why, "a task of the engine died; its batches are sent again"))
+                .ok(),
+            None => None,
+        };
+        let mut batcher = None;
+        for feed in feeds {
+            match feed {
+                Feed::Dealt(queue) => {
+                    let mut queue = queue.lock().await;
+                    while let Ok(job) = queue.try_recv() {
+                        self.left.extend(job.give_up());
+                    }
+                }
+                Feed::Next(shared) => batcher = Arc::into_inner(shared),
+            }
+        }
+        if let Some((of_spreader, unsent)) = spread {
+            self.left.extend(unsent);
+            batcher = Some(tokio::sync::Mutex::new(of_spreader));
+        }
+        if let Some(batcher) = batcher {
+            let (lane, left) = batcher.into_inner().end();
+            self.left.extend(left);
+            self.lane = Some(lane);
+        }
     }
 }
 
@@ -203,7 +279,7 @@ impl WorkClock {
 /// Writes until the lane has ended or it is told to stop; returns what has no end yet.
 async fn worker(
     mut writer: Writer,
-    batcher: Arc<tokio::sync::Mutex<Batcher>>,
+    feed: Feed,
     shared: Arc<Shared>,
     health: SinkHealth,
     check: bool,
@@ -215,13 +291,13 @@ async fn worker(
     let metrics = writer.metrics();
     let mut clock = WorkClock::default();
     loop {
-        let next = async { batcher.lock().await.next(&metrics).await };
+        let next = feed.next(&metrics);
         let failing = writer.is_failing();
-        let batches = tokio::select! {
+        let job = tokio::select! {
             biased;
             () = shared.abort.cancelled() => break,
             () = shared.hand_over.cancelled() => break,
-            batches = next => batches,
+            job = next => job,
             () = tokio::time::sleep(CHECKS) => {
                 clock.works(&metrics);
                 if failing {
@@ -230,9 +306,8 @@ async fn worker(
                 continue;
             }
         };
-        let Some(batches) = batches else { break };
+        let Some(mut job) = job else { break };
         clock.works(&metrics);
-        let mut job = Job::new(batches);
         if !writer.work(&mut job).await {
             left = job.give_up();
             break;

@@ -261,6 +261,11 @@ fn sink_task(
 ) -> SinkTask {
     let engine = node.engine();
     let maker = Arc::clone(node);
+    // It was made once when the configuration was read. Without it one worker keeps everything in order.
+    let key = node.key().unwrap_or_else(|why| {
+        tracing::error!(component_id = node.id, %why, "the sink does not know any more what belongs together; one worker writes all of it");
+        None
+    });
     SinkTask {
         id: node.id.clone(),
         type_name: node.type_name,
@@ -270,7 +275,8 @@ fn sink_task(
             Component::Sink(sink) => Ok(sink),
             _ => Err(format!("{} is no sink", maker.id)),
         }),
-        workers: workers(engine),
+        workers: workers(engine, key.is_some()),
+        key,
         limits: Limits {
             max_events: engine.batch.max_events,
             max_bytes: engine.batch.max_size.as_usize(),

@@ -45,7 +45,7 @@ pub(crate) struct Shared {
 /// At most one line of each in ten seconds, for each sink.
 #[derive(Default)]
 pub(crate) struct Logs {
-    panicked: Limited,
+    pub(super) panicked: Limited,
     refused: Limited,
     odd: Limited,
     slow: Limited,

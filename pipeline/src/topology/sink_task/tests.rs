@@ -1,6 +1,7 @@
 //! Sinks that do as they are told, and what becomes of the events.
 
 mod ending;
+mod keyed;
 mod world;
 
 use std::collections::BTreeSet;

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::super::*;
 use crate::ack::{Ack, Creditor, Verdict};
 use crate::clock::{Clock, Time};
-use crate::component::{Fate, Reason, ReasonKind, Sink, WriteError, Written};
+use crate::component::{Fate, Key, Reason, ReasonKind, Sink, WriteError, Written};
 use crate::dlq;
 use crate::event::{Event, EventId};
 use crate::events::Events;
@@ -182,6 +182,7 @@ impl World {
                 timeout,
             },
             workers: 1,
+            key: None,
             healthcheck: false,
         }
     }
@@ -296,6 +297,7 @@ pub(super) struct Task {
     left: Vec<Batch>,
     limits: Limits,
     pub(super) workers: usize,
+    pub(super) key: Option<Box<dyn Key>>,
     pub(super) healthcheck: bool,
 }
 
@@ -354,6 +356,7 @@ impl Task {
                 Ok(Box::new(Scripted(Arc::clone(&inner))))
             }),
             workers: self.workers,
+            key: self.key,
             limits: self.limits,
             pace: Pace {
                 initial: Duration::from_millis(1),
