@@ -1,6 +1,7 @@
 //! What a component does while it runs: the four traits, and what they are given.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use crate::event::Event;
 use crate::events::Events;
 use crate::outputs::Outputs;
 use crate::source_out::SourceOut;
+use crate::telemetry::ComponentMetrics;
 
 /// Reads from outside. It runs on a thread of its own, so that short blocking reads hold up nobody else.
 #[async_trait]
@@ -53,6 +55,10 @@ pub trait Stateful: Send {
 pub trait Sink: Send {
     /// Writes these events and says what became of them.
     async fn write(&mut self, events: Events) -> Result<Written, WriteError>;
+
+    /// The counters of this worker, lent once, before the first write: for what the engine cannot count by itself, and for
+    /// the program's own events ([`ComponentMetrics::tell`]).
+    fn counts(&mut self, _metrics: &Arc<ComponentMetrics>) {}
 
     /// Looks whether the other side is there; the engine calls it at start and while writes fail.
     async fn healthcheck(&mut self) -> Result<(), Reason> {

@@ -275,9 +275,11 @@ impl Writer {
             let build = || (self.shared.build)();
             let built = std::panic::catch_unwind(AssertUnwindSafe(build));
             let built = built.unwrap_or_else(|panic| Err(panic_text(&*panic)));
-            self.sink = Some(built.map_err(|why| {
+            let mut sink = built.map_err(|why| {
                 Reason::new(ReasonKind::Blocked, format!("cannot be built: {why}"))
-            })?);
+            })?;
+            sink.counts(&self.metrics);
+            self.sink = Some(sink);
         }
         self.sink
             .as_mut()
