@@ -1,14 +1,18 @@
-//! The network, for every component that connects: HTTP, TLS, authentication, proxies.
+//! The network, for every component that connects or listens: HTTP, TLS, authentication, proxies.
 //!
 //! One [`Http`] per component, built from its options; bodies are borrowed, answers are bounded and streamed.
 
 mod auth;
 mod connection;
+mod der;
 mod http;
+pub mod listen;
+mod origin;
 mod pkcs8;
 mod proxy;
 pub mod receiver;
 mod response;
+mod subject;
 mod tls;
 mod url;
 mod verify;
@@ -18,6 +22,8 @@ mod tests;
 
 pub use auth::{Auth, Secret};
 pub use http::{Http, HttpError, HttpOptions, Request};
+pub use listen::{Accepted, ListenAt, ListenOptions, ListenTls, Listener, Peer};
+pub use origin::Networks;
 pub use response::Response;
 pub use tls::{TlsOptions, provider, reload_files};
 pub use url::Url;

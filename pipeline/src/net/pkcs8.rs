@@ -10,6 +10,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
+use super::der::{Der, INTEGER, OCTETS, OID, SEQUENCE};
+
 /// More rounds than any tool writes by default (OpenSSL: 2 048); a file with more would stop the program for minutes.
 const MAX_ROUNDS: u32 = 10_000_000;
 
@@ -20,11 +22,6 @@ const HMAC_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x02, 0x09];
 const HMAC_SHA512: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x02, 0x0b];
 const AES_128_CBC: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x02];
 const AES_256_CBC: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x2a];
-
-const SEQUENCE: u8 = 0x30;
-const INTEGER: u8 = 0x02;
-const OCTETS: u8 = 0x04;
-const OID: u8 = 0x06;
 
 /// The key of a PEM file, with its password; a key that is not encrypted needs none.
 pub(super) fn decrypt_pem(pem: &[u8], password: &str) -> Result<PrivateKeyDer<'static>, String> {
@@ -138,34 +135,6 @@ impl<'a> Derivation<'a> {
             rounds: NonZeroU32::new(rounds)?,
             salt,
         })
-    }
-}
-
-/// Reads the few shapes of DER that stand in such a file.
-struct Der<'a>(&'a [u8]);
-
-impl<'a> Der<'a> {
-    /// The content of the next element, if it is of this kind; it is left where it is otherwise.
-    fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
-        let (&found, rest) = self.0.split_first()?;
-        if found != tag {
-            return None;
-        }
-        let (&first, rest) = rest.split_first()?;
-        let (length, rest) = if first < 0x80 {
-            (usize::from(first), rest)
-        } else {
-            let (bytes, rest) = rest
-                .split_at_checked(usize::from(first & 0x7f))
-                .filter(|(b, _)| (1..=4).contains(&b.len()))?;
-            (
-                bytes.iter().fold(0, |n: usize, b| n << 8 | usize::from(*b)),
-                rest,
-            )
-        };
-        let (content, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some(content)
     }
 }
 

@@ -6,7 +6,7 @@ use super::receiver::{Answer, receiver};
 use super::*;
 use crate::net::http::HttpOptions;
 
-mod tls;
+pub(in crate::net) mod tls;
 
 fn client() -> Http {
     Http::new(&HttpOptions::default()).unwrap()

@@ -209,7 +209,8 @@ pub fn reload_files() {
     GENERATION.fetch_add(1, Ordering::Release);
 }
 
-static GENERATION: AtomicU64 = AtomicU64::new(0);
+/// How often the files were asked to be read again.
+pub(super) static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 /// A client configuration that follows its files.
 pub(super) struct ClientTls {

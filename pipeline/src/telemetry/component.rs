@@ -189,6 +189,8 @@ component_metrics! {
         received_bytes = "component_received_bytes_total" by ["protocol"], "Bytes a source has read.";
         /// Bytes written, by endpoint and protocol.
         sent_bytes = "component_sent_bytes_total" by ["endpoint", "protocol"], "Bytes a sink has written.";
+        /// Connections turned away, by reason (`origin`, `peer_limit`, `no_certificate`).
+        connections_refused = "connection_refused_total" by ["reason"], "Connections that were turned away.";
         /// Errors, by type (`parser_failed`, `request_failed`) and stage; use [`ComponentMetrics::error`].
         errors = "component_errors_total" by ["error_type", "stage"], "Errors a component has met.";
         /// Events put into the dead letters, by reason.
@@ -215,6 +217,8 @@ component_metrics! {
         in_flight = "adaptive_concurrency_in_flight" Sum on USED, "Requests under way.";
         /// Files held open.
         open_files = "open_files" Sum on USED, "Files held open.";
+        /// Connections that are open.
+        open_connections = "open_connections" Sum on USED, "Connections that are open.";
         /// Input that is read but not yet covered by a stored position, the largest of all lanes [bytes].
         checkpoint_lag_bytes = "checkpoint_lag_bytes" Max on USED, "Input read but not yet covered by a stored position, the largest of all lanes.";
         /// How far event time lies behind the clock [s].

@@ -3,13 +3,13 @@
 use super::*;
 
 /// An authority, what it signed, and files of both.
-struct Pki {
-    folder: tempfile::TempDir,
+pub(in crate::net) struct Pki {
+    pub(in crate::net) folder: tempfile::TempDir,
     server_fingerprint: String,
 }
 
 impl Pki {
-    fn new() -> Self {
+    pub(in crate::net) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
         let mut parameters = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
@@ -46,7 +46,7 @@ impl Pki {
         }
     }
 
-    fn file(&self, name: &str) -> Option<std::path::PathBuf> {
+    pub(in crate::net) fn file(&self, name: &str) -> Option<std::path::PathBuf> {
         Some(self.folder.path().join(name))
     }
 
