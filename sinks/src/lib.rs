@@ -5,6 +5,7 @@ pub mod console;
 pub mod elasticsearch;
 mod encode;
 pub mod file;
+pub mod nats;
 mod template;
 
 use pipeline::Registry;
@@ -15,4 +16,5 @@ pub fn register(registry: &mut Registry) {
     registry.sink::<console::Config>();
     registry.sink::<elasticsearch::Config>();
     registry.sink::<file::Config>();
+    registry.sink::<nats::Config>();
 }

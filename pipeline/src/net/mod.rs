@@ -8,6 +8,7 @@ mod der;
 mod http;
 pub mod listen;
 mod origin;
+pub mod nats;
 mod pkcs8;
 mod proxy;
 pub mod receiver;

@@ -35,11 +35,12 @@ pub enum LogFormat {
 /// # Errors
 /// If `level` cannot be read, or a log has been set up before.
 pub fn init_logs(level: &str, format: LogFormat) -> Result<(), String> {
-    // Libraries that tell every connection drown what the operator asked for.
+    // Libraries that tell every connection drown what the operator asked for; `async_nats` calls each attempt an error,
+    // and `net::nats` says once what happened.
     let directives = if level.contains(['=', ',']) {
         level.to_owned()
     } else {
-        format!("{level},hyper=warn,hyper_util=warn,reqwest=warn,rustls=warn,h2=warn")
+        format!("{level},hyper=warn,hyper_util=warn,reqwest=warn,rustls=warn,h2=warn,async_nats=off")
     };
     let filter =
         EnvFilter::try_new(&directives).map_err(|why| format!("log level \"{level}\": {why}"))?;

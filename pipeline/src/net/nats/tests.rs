@@ -1,0 +1,91 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn auth(json: &str) -> NatsAuth {
+    serde_json::from_str(json).unwrap()
+}
+
+fn connector(url: &str, auth: Option<&NatsAuth>) -> Result<NatsConnector, String> {
+    let url = NatsUrl::One(url.to_owned());
+    NatsConnector::new("in", &url, None, auth, None).map_err(|mistakes| {
+        let all: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        all.join("; ")
+    })
+}
+
+#[test]
+fn an_address_is_one_or_several_and_its_login_is_never_shown() {
+    let several = connector("nats://a, tls://user:p%40ss@b:4333,[::1]:4222", None).unwrap();
+    assert_eq!(
+        several.servers(),
+        "nats://a:4222, tls://b:4333, nats://[::1]:4222"
+    );
+    let Some(NatsAuth::UserPassword { user_password }) = &several.auth else {
+        panic!("{:?}", several.auth);
+    };
+    assert_eq!(user_password.password.expose(), "p@ss");
+    assert!(!format!("{several:?}{:?}", several.auth).contains("p@ss"));
+    let token = connector("nats://s3cret@a", None).unwrap();
+    assert!(matches!(token.auth, Some(NatsAuth::Token { .. })));
+}
+
+#[test]
+fn mistakes_are_told_without_what_is_secret() {
+    for (url, why) in [
+        ("http://user:hush@a:80", "http:// is not spoken here"),
+        ("nats://user:hush@", "url: an address is like"),
+        ("", "url: an address is like"),
+        ("nats://a:99999", "url: an address is like"),
+    ] {
+        let said = connector(url, None).unwrap_err();
+        assert!(said.contains(why) && !said.contains("hush"), "{url}: {said}");
+    }
+    let token = auth(r#"{"strategy": "token", "token": {"value": "hush"}}"#);
+    let twice = connector("nats://user:hush@a", Some(&token)).unwrap_err();
+    assert!(twice.contains("keep one of them") && !twice.contains("hush"), "{twice}");
+    let nkey = auth(r#"{"strategy": "nkey", "nkey": {"seed": "SUhush"}}"#);
+    let said = connector("nats://a", Some(&nkey)).unwrap_err();
+    assert!(said.contains("auth.nkey.seed") && !said.contains("SUhush"), "{said}");
+}
+
+#[test]
+fn a_public_key_must_belong_to_its_seed() {
+    let pair = nkeys::KeyPair::new_user();
+    let nkey = |public: String| NatsAuth::Nkey {
+        nkey: Nkey {
+            nkey: Some(public),
+            seed: pair.seed().unwrap().into(),
+        },
+    };
+    assert!(connector("nats://a", Some(&nkey(pair.public_key()))).is_ok());
+    let other = nkeys::KeyPair::new_user().public_key();
+    let said = connector("nats://a", Some(&nkey(other))).unwrap_err();
+    assert!(said.contains("does not belong to the seed"), "{said}");
+}
+
+#[test]
+fn waits_grow_to_a_bound_and_differ() {
+    assert_eq!(wait(0), Duration::ZERO);
+    assert_eq!(wait(1), Duration::ZERO);
+    assert!(wait(2) <= Duration::from_millis(50));
+    for attempt in [9, 100, usize::MAX] {
+        assert!(wait(attempt) <= LAST_WAIT && wait(attempt) >= LAST_WAIT / 2);
+    }
+}
+
+#[test]
+fn breaks_and_refusals_are_kept() {
+    let (tell, link) = watch::channel(Link::default());
+    let logs = Logs::default();
+    let note = |event: Event| note(&tell, &event, "in", &logs);
+    note(Event::Connected);
+    note(Event::ServerError(ServerError::Other(
+        "Permissions Violation for Publish to \"pve.audit\"".to_owned(),
+    )));
+    note(Event::Disconnected);
+    note(Event::SlowConsumer(1));
+    let link = link.borrow();
+    assert!(!link.connected && link.breaks == 1 && link.denials == 1 && link.lost == 1);
+    assert!(link.forbids("pve.audit") && !link.forbids("pve.aud"));
+}
