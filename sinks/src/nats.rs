@@ -161,7 +161,11 @@ impl Sending {
         let messages = ends.into_iter().map(|(id, subject, to)| {
             let body = text.slice(from..to);
             from = to;
-            Message { id, subject: Arc::from(subject), body }
+            Message {
+                id,
+                subject: Arc::from(subject),
+                body,
+            }
         });
         (messages.collect(), bytes)
     }

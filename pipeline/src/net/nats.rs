@@ -270,7 +270,10 @@ impl NatsConnector {
         let mut wrong = |key: &str, why: &str| mistakes.push(OptionError::new(key, why));
         let auth = match (auth.cloned(), in_url) {
             (Some(_), Some(_)) => {
-                wrong("url", "has a login in it, and there is `auth` besides; keep one of them");
+                wrong(
+                    "url",
+                    "has a login in it, and there is `auth` besides; keep one of them",
+                );
                 None
             }
             (auth, in_url) => auth.or(in_url),
@@ -378,7 +381,9 @@ impl NatsConnector {
                 user_password.user.clone(),
                 user_password.password.expose().to_owned(),
             ),
-            Some(NatsAuth::Token { token }) => options.token(token.value.expose().trim().to_owned()),
+            Some(NatsAuth::Token { token }) => {
+                options.token(token.value.expose().trim().to_owned())
+            }
             Some(NatsAuth::Nkey { nkey }) => options.nkey(nkey.seed.expose().trim().to_owned()),
             Some(NatsAuth::CredentialsFile { credentials_file }) => {
                 let path = &credentials_file.path;
@@ -428,7 +433,9 @@ impl NatsConnector {
                 ReasonKind::Connection,
                 format!("{servers} cannot be resolved: {cause}"),
             ),
-            ConnectErrorKind::ServerParse | ConnectErrorKind::Io | ConnectErrorKind::MaxReconnects => {
+            ConnectErrorKind::ServerParse
+            | ConnectErrorKind::Io
+            | ConnectErrorKind::MaxReconnects => {
                 let hint = if cause.contains("expected INFO") {
                     "; it speaks TLS first, or is no NATS server"
                 } else if self.tls.is_none() && cause.to_ascii_lowercase().contains("certificate") {
@@ -523,8 +530,12 @@ fn shown(server: &ServerAddr) -> String {
 /// Whether the seed is one, and belongs to the public key that stands beside it.
 fn check_seed(nkey: &Nkey) -> Result<(), (&'static str, &'static str)> {
     let seed = nkey.seed.expose().trim();
-    let pair = nkeys::KeyPair::from_seed(seed)
-        .map_err(|_| ("auth.nkey.seed", "is no seed of a user's key; it begins with SU"))?;
+    let pair = nkeys::KeyPair::from_seed(seed).map_err(|_| {
+        (
+            "auth.nkey.seed",
+            "is no seed of a user's key; it begins with SU",
+        )
+    })?;
     match &nkey.nkey {
         Some(public) if public.trim() != pair.public_key() => Err((
             "auth.nkey.nkey",
@@ -591,13 +602,19 @@ fn note(link: &watch::Sender<Link>, event: &Event, id: &str, logs: &Logs) {
                 );
             }
         }
-        Event::ServerError(ServerError::Other(text)) if text.to_ascii_lowercase().contains("permissions violation") => {
+        Event::ServerError(ServerError::Other(text))
+            if text.to_ascii_lowercase().contains("permissions violation") =>
+        {
             link.send_modify(|link| {
                 link.denials += 1;
                 link.denial = Some(text.as_str().into());
             });
             if let Some(held_back) = logs.trouble.pass() {
-                tracing::error!(component_id = id, held_back, "the NATS server forbids it: {text}");
+                tracing::error!(
+                    component_id = id,
+                    held_back,
+                    "the NATS server forbids it: {text}"
+                );
             }
         }
         Event::SlowConsumer(_) => {
@@ -622,7 +639,10 @@ fn note(link: &watch::Sender<Link>, event: &Event, id: &str, logs: &Logs) {
             }
         }
         Event::LameDuckMode => {
-            tracing::info!(component_id = id, "the NATS server is about to go; another one is looked for");
+            tracing::info!(
+                component_id = id,
+                "the NATS server is about to go; another one is looked for"
+            );
         }
         Event::Draining | Event::Closed => {}
     }

@@ -40,7 +40,9 @@ pub fn init_logs(level: &str, format: LogFormat) -> Result<(), String> {
     let directives = if level.contains(['=', ',']) {
         level.to_owned()
     } else {
-        format!("{level},hyper=warn,hyper_util=warn,reqwest=warn,rustls=warn,h2=warn,async_nats=off")
+        format!(
+            "{level},hyper=warn,hyper_util=warn,reqwest=warn,rustls=warn,h2=warn,async_nats=off"
+        )
     };
     let filter =
         EnvFilter::try_new(&directives).map_err(|why| format!("log level \"{level}\": {why}"))?;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind, RequestErrorKind};
-use async_nats::jetstream::stream::{Config as StreamConfig, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{
+    Config as StreamConfig, DiscardPolicy, RetentionPolicy, StorageType,
+};
 use futures::TryStreamExt as _;
 use pipeline::{Reason, ReasonKind};
 
@@ -32,7 +34,9 @@ impl Sending {
         };
         let warnings = match found {
             Found::Config(config) => warnings(&config, &pattern),
-            Found::Unknown(why) => vec![format!("the stream cannot be looked at ({why}), so nothing is known about what it keeps")],
+            Found::Unknown(why) => vec![format!(
+                "the stream cannot be looked at ({why}), so nothing is known about what it keeps"
+            )],
         };
         for warning in warnings {
             self.warn(warning);
@@ -56,7 +60,11 @@ enum Found {
 }
 
 /// The stream that takes what is published to `pattern`; made, if that was asked for.
-async fn stream(connection: &Connection, options: &JetStream, pattern: &str) -> Result<Found, Reason> {
+async fn stream(
+    connection: &Connection,
+    options: &JetStream,
+    pattern: &str,
+) -> Result<Found, Reason> {
     let context = &connection.context;
     let name = match &options.stream {
         Some(name) => name.clone(),
@@ -64,7 +72,9 @@ async fn stream(connection: &Connection, options: &JetStream, pattern: &str) -> 
             let missing = || {
                 Reason::new(
                     ReasonKind::Missing,
-                    format!("no stream listens to \"{pattern}\"; make one, or set `jetstream = false` if nothing has to be kept"),
+                    format!(
+                        "no stream listens to \"{pattern}\"; make one, or set `jetstream = false` if nothing has to be kept"
+                    ),
                 )
             };
             match names(connection, pattern).await {
@@ -80,11 +90,18 @@ async fn stream(connection: &Connection, options: &JetStream, pattern: &str) -> 
     let error = match context.get_stream(&name).await {
         Ok(stream) => {
             let config = stream.cached_info().config.clone();
-            if !config.subjects.iter().any(|subject| is_covered(pattern, subject)) && config.subject_transform.is_none() {
+            if !config
+                .subjects
+                .iter()
+                .any(|subject| is_covered(pattern, subject))
+                && config.subject_transform.is_none()
+            {
                 let subjects = config.subjects.join(", ");
                 return Err(Reason::new(
                     ReasonKind::Missing,
-                    format!("the stream {name} does not listen to all of \"{pattern}\", only to {subjects}; what it does not listen to would vanish"),
+                    format!(
+                        "the stream {name} does not listen to all of \"{pattern}\", only to {subjects}; what it does not listen to would vanish"
+                    ),
                 ));
             }
             return Ok(Found::Config(Box::new(config)));
@@ -130,7 +147,10 @@ async fn create(connection: &Connection, name: &str, pattern: &str) -> Result<Fo
                 CreateStreamErrorKind::JetStream(said) => said.to_string(),
                 _ => why.to_string(),
             };
-            Err(Reason::new(ReasonKind::Missing, format!("cannot make the stream {name}: {text}")))
+            Err(Reason::new(
+                ReasonKind::Missing,
+                format!("cannot make the stream {name}: {text}"),
+            ))
         }
     }
 }
@@ -149,7 +169,9 @@ fn no_answer(connection: &Connection, why: &str) -> Asked {
         Some(denial) if denial.contains("$JS.API") => Asked::No(denial.to_string()),
         _ => Asked::Failed(Reason::new(
             ReasonKind::Missing,
-            format!("JetStream does not answer ({why}); it is switched on by `jetstream {{}}` in the server's configuration"),
+            format!(
+                "JetStream does not answer ({why}); it is switched on by `jetstream {{}}` in the server's configuration"
+            ),
         )),
     }
 }
@@ -167,9 +189,9 @@ async fn names(connection: &Connection, pattern: &str) -> Result<Vec<String>, As
                 // The list of names tells a missing right from a missing JetStream.
                 match context.stream_names().try_next().await {
                     Ok(_) => Ok(Vec::new()),
-                    Err(inner) if inner.kind() == RequestErrorKind::Other => {
-                        Err(Asked::Failed(Reason::new(ReasonKind::Server, inner.to_string())))
-                    }
+                    Err(inner) if inner.kind() == RequestErrorKind::Other => Err(Asked::Failed(
+                        Reason::new(ReasonKind::Server, inner.to_string()),
+                    )),
                     Err(inner) => Err(no_answer(connection, &inner.to_string())),
                 }
             }
@@ -188,7 +210,8 @@ fn warnings(config: &StreamConfig, pattern: &str) -> Vec<String> {
             config.duplicate_window
         ));
     }
-    let bounded = config.max_messages > 0 || config.max_bytes > 0 || config.max_messages_per_subject > 0;
+    let bounded =
+        config.max_messages > 0 || config.max_bytes > 0 || config.max_messages_per_subject > 0;
     if config.discard == DiscardPolicy::Old && bounded {
         warnings.push(format!(
             "the stream {name} throws its oldest messages away when it is full (discard = old), without a word; for an audit \

@@ -159,7 +159,11 @@ auth = { strategy = "credentials_file", credentials_file = { path = "/etc/pvetra
             self.tls.as_ref(),
         )
         .map_err(|mistakes| {
-            errors.extend(mistakes.into_iter().map(|why| BuildError::key(why.key, why.message)));
+            errors.extend(
+                mistakes
+                    .into_iter()
+                    .map(|why| BuildError::key(why.key, why.message)),
+            );
         });
         let subject = Subject::parse(&self.subject).map_err(|(range, why)| {
             let rest = self.subject.get(range.start..).unwrap_or_default();
@@ -179,8 +183,11 @@ auth = { strategy = "credentials_file", credentials_file = { path = "/etc/pvetra
             Some(options) => {
                 if options.create && options.stream.is_none() {
                     errors.push(
-                        BuildError::key("jetstream.create", "a stream that is to be made needs a name")
-                            .help("add `stream = \"AUDIT\"`"),
+                        BuildError::key(
+                            "jetstream.create",
+                            "a stream that is to be made needs a name",
+                        )
+                        .help("add `stream = \"AUDIT\"`"),
                     );
                 }
                 if let Some(name) = &options.stream
@@ -190,7 +197,10 @@ auth = { strategy = "credentials_file", credentials_file = { path = "/etc/pvetra
                     errors.push(BuildError::key("jetstream.stream", why));
                 }
                 if options.max_in_flight.get() > 65_536 {
-                    errors.push(BuildError::key("jetstream.max_in_flight", "is at most 65536"));
+                    errors.push(BuildError::key(
+                        "jetstream.max_in_flight",
+                        "is at most 65536",
+                    ));
                 }
                 Mode::JetStream(options.clone())
             }
@@ -213,6 +223,5 @@ auth = { strategy = "credentials_file", credentials_file = { path = "/etc/pvetra
 
 fn is_stream_name(name: &str) -> bool {
     !name.is_empty()
-        && !name
-            .contains(|c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c))
+        && !name.contains(|c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c))
 }

@@ -51,9 +51,9 @@ pub(super) fn judge(subject: &str, answer: Result<PublishAck, PublishError>) -> 
             ReasonKind::TooLarge,
             format!("larger than the server's max_payload: {}", source(&error)),
         ))),
-        PublishErrorKind::WrongLastMessageId | PublishErrorKind::WrongLastSequence => {
-            Err(Fate::Refused(Reason::new(ReasonKind::Rejected, source(&error))))
-        }
+        PublishErrorKind::WrongLastMessageId | PublishErrorKind::WrongLastSequence => Err(
+            Fate::Refused(Reason::new(ReasonKind::Rejected, source(&error))),
+        ),
         PublishErrorKind::Other => Err(other(subject, &error)),
     }
 }
@@ -76,7 +76,8 @@ fn other(subject: &str, error: &PublishError) -> Fate {
     if TOO_LARGE.contains(&code) {
         Fate::Refused(Reason::new(ReasonKind::TooLarge, text))
     } else if code == WRONG_STREAM {
-        let text = format!("{text}; \"{subject}\" belongs to another stream than `jetstream.stream`");
+        let text =
+            format!("{text}; \"{subject}\" belongs to another stream than `jetstream.stream`");
         Fate::Refused(Reason::new(ReasonKind::Rejected, text))
     } else if BLOCKED.contains(&code) {
         Fate::Retry(Reason::new(ReasonKind::Blocked, text))

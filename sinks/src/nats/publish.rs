@@ -189,7 +189,9 @@ impl Sending {
                 .await;
             match published {
                 Ok(()) => subjects.push((place, message.subject)),
-                Err(why) if why.kind() == async_nats::client::PublishErrorKind::MaxPayloadExceeded => {
+                Err(why)
+                    if why.kind() == async_nats::client::PublishErrorKind::MaxPayloadExceeded =>
+                {
                     let reason = Reason::new(ReasonKind::TooLarge, why.to_string());
                     outcome.fates.push((place, Fate::Refused(reason)));
                 }
@@ -212,11 +214,16 @@ impl Sending {
             let read = matches!(&asked, Some(Err(why)) if why.kind() == async_nats::client::RequestErrorKind::NoResponders);
             if !read && !outcome.broke() {
                 self.may_ask = false;
-                tracing::info!(component_id = self.id, "the server does not let us ask whether it has read everything; what was handed to it counts as delivered");
+                tracing::info!(
+                    component_id = self.id,
+                    "the server does not let us ask whether it has read everything; what was handed to it counts as delivered"
+                );
             }
         }
         if outcome.broke() {
-            return Err(broken("the connection broke while events were under way; they are sent again, so some may come twice"));
+            return Err(broken(
+                "the connection broke while events were under way; they are sent again, so some may come twice",
+            ));
         }
         for (place, subject) in subjects {
             if let Some(fate) = outcome.forbidden(&subject) {

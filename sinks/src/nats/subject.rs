@@ -61,7 +61,10 @@ impl Subject {
         }
         let pattern = self.pattern();
         if pattern.split('.').any(str::is_empty) {
-            return Err((whole, "a subject is tokens with one dot between them".to_owned()));
+            return Err((
+                whole,
+                "a subject is tokens with one dot between them".to_owned(),
+            ));
         }
         if pattern.starts_with("$JS.") || pattern.starts_with("$SYS.") {
             return Err((whole, "the server keeps $JS and $SYS for itself".to_owned()));
@@ -213,7 +216,9 @@ mod tests {
 
     #[test]
     fn a_stream_covers_a_subject_or_does_not() {
-        let pattern = Subject::parse("pve.{{ host.name }}.x-{{ event.code }}").unwrap().pattern();
+        let pattern = Subject::parse("pve.{{ host.name }}.x-{{ event.code }}")
+            .unwrap()
+            .pattern();
         assert_eq!(pattern, "pve.*.*");
         for (covers, yes) in [
             ("pve.>", true),

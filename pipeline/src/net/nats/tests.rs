@@ -39,14 +39,23 @@ fn mistakes_are_told_without_what_is_secret() {
         ("nats://a:99999", "url: an address is like"),
     ] {
         let said = connector(url, None).unwrap_err();
-        assert!(said.contains(why) && !said.contains("hush"), "{url}: {said}");
+        assert!(
+            said.contains(why) && !said.contains("hush"),
+            "{url}: {said}"
+        );
     }
     let token = auth(r#"{"strategy": "token", "token": {"value": "hush"}}"#);
     let twice = connector("nats://user:hush@a", Some(&token)).unwrap_err();
-    assert!(twice.contains("keep one of them") && !twice.contains("hush"), "{twice}");
+    assert!(
+        twice.contains("keep one of them") && !twice.contains("hush"),
+        "{twice}"
+    );
     let nkey = auth(r#"{"strategy": "nkey", "nkey": {"seed": "SUhush"}}"#);
     let said = connector("nats://a", Some(&nkey)).unwrap_err();
-    assert!(said.contains("auth.nkey.seed") && !said.contains("SUhush"), "{said}");
+    assert!(
+        said.contains("auth.nkey.seed") && !said.contains("SUhush"),
+        "{said}"
+    );
 }
 
 #[test]
