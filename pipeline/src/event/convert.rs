@@ -1,6 +1,6 @@
 //! Events as JSON values and back: for tests, dead letters and state, where speed does not count.
 
-use super::field::{Field, fields};
+use super::field::fields;
 use super::{Event, EventId, JsonWriter, Value};
 use crate::clock::Time;
 
@@ -39,27 +39,13 @@ impl Event {
             return Ok(());
         }
         match value {
-            serde_json::Value::Object(members)
-                if !members.is_empty() && Field::known_below(path) =>
-            {
+            // On the way to `event.id`, everything is looked at.
+            serde_json::Value::Object(members) if path == "event" => {
                 for (name, value) in members {
-                    let below = format!("{path}.{name}");
-                    if name.contains('.') || !(Field::known(&below) || Field::known_below(&below)) {
-                        let parent = Field::new(path);
-                        self.set_dynamic(parent, &name, Value::from_json(value));
-                    } else {
-                        self.take_json(&below, value)?;
-                    }
+                    self.take_json(&format!("{path}.{name}"), value)?;
                 }
             }
-            other => {
-                let field = Field::find(path).unwrap_or(fields::PVE_EXTRA);
-                if field.path() == path {
-                    self.set(field, Value::from_json(other));
-                } else {
-                    self.set_dynamic(field, path, Value::from_json(other));
-                }
-            }
+            other => self.set_tree(path, Value::from_json(other)),
         }
         Ok(())
     }

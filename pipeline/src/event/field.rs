@@ -4,7 +4,7 @@
 //! nearest known parent ([`crate::Event::set_dynamic`]).
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, RwLock};
@@ -52,8 +52,13 @@ impl Field {
     }
 
     /// Whether a path below this one was interned.
-    pub(crate) fn known_below(path: &str) -> bool {
-        read_table(|table| table.paths.iter().any(|known| is_above(path, known)))
+    pub fn known_below(path: &str) -> bool {
+        read_table(|table| table.above.contains(path))
+    }
+
+    /// How many names are known so far. It only grows; what was looked up by name is good as long as it stays the same.
+    pub fn count() -> usize {
+        read_table(|table| table.paths.len())
     }
 
     /// The path it was interned with.
@@ -61,8 +66,8 @@ impl Field {
         read_table(|table| table.paths[usize::from(self.0)])
     }
 
-    /// Interned fields that lie above or below this one: setting one removes the others.
-    pub(crate) fn with_relatives<T>(self, use_them: impl FnOnce(&[Field]) -> T) -> T {
+    /// Interned fields that lie above and below this one: setting one removes the others.
+    pub(crate) fn with_relatives<T>(self, use_them: impl FnOnce(&Relatives) -> T) -> T {
         read_table(|table| use_them(&table.relatives[usize::from(self.0)]))
     }
 }
@@ -79,11 +84,20 @@ impl fmt::Display for Field {
     }
 }
 
+/// Fields above and below another.
+#[derive(Clone, Default)]
+pub(crate) struct Relatives {
+    pub(crate) above: Vec<Field>,
+    pub(crate) below: Vec<Field>,
+}
+
 #[derive(Clone, Default)]
 struct Table {
     paths: Vec<&'static str>,
     by_path: HashMap<&'static str, Field>,
-    relatives: Vec<Vec<Field>>,
+    relatives: Vec<Relatives>,
+    /// Every path that an interned one lies below, interned itself or not.
+    above: HashSet<&'static str>,
 }
 
 impl Table {
@@ -93,13 +107,18 @@ impl Table {
         let field = Field(
             u16::try_from(self.paths.len()).expect("the table is bounded below 65 536 names"),
         );
-        let mut relatives = Vec::new();
+        let mut relatives = Relatives::default();
         for (other, known) in self.paths.iter().enumerate() {
-            if is_above(path, known) || is_above(known, path) {
-                relatives.push(Field(other as u16));
-                self.relatives[other].push(field);
+            if is_above(path, known) {
+                relatives.below.push(Field(other as u16));
+                self.relatives[other].above.push(field);
+            } else if is_above(known, path) {
+                relatives.above.push(Field(other as u16));
+                self.relatives[other].below.push(field);
             }
         }
+        self.above
+            .extend(path.match_indices('.').map(|(dot, _)| &path[..dot]));
         self.paths.push(path);
         self.by_path.insert(path, field);
         self.relatives.push(relatives);
@@ -214,9 +233,11 @@ mod tests {
         let upper = Field::new("above.here");
         let lower = Field::new("above.here.now");
         let beside = Field::new("above.hereafter");
-        assert!(upper.with_relatives(|relatives| relatives.contains(&lower)));
-        assert!(lower.with_relatives(|relatives| relatives.contains(&upper)));
-        assert!(!upper.with_relatives(|relatives| relatives.contains(&beside)));
+        assert!(upper.with_relatives(|relatives| relatives.below.contains(&lower)));
+        assert!(lower.with_relatives(|relatives| relatives.above.contains(&upper)));
+        assert!(!upper.with_relatives(|relatives| relatives.below.contains(&beside)));
+        assert!(Field::known_below("above") && Field::known_below("above.here"));
+        assert!(!Field::known_below("above.hereafter") && !Field::known_below("abov"));
     }
 
     #[test]

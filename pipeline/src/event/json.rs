@@ -40,6 +40,8 @@ struct Step {
 #[derive(Clone, Copy)]
 enum What {
     Slot(usize),
+    /// The members of a map, behind others of the same object.
+    Members(usize),
     Timestamp,
     Id,
 }
@@ -79,6 +81,7 @@ impl JsonWriter {
                     room.array(&hex);
                 }
                 What::Slot(n) => write_slot(event, text, n, &mut room),
+                What::Members(n) => write_members(event, n, &mut room),
             }
         }
         room.piece(&shape.tail);
@@ -172,12 +175,13 @@ impl JsonWriter {
 /// Names grouped by their parents, in the order in which each first appears.
 enum Tree<'a> {
     Leaf(What, bool),
-    Object(Vec<(&'a str, Tree<'a>)>),
+    /// Members with known names, and the map that holds the others.
+    Object(Vec<(&'a str, Tree<'a>)>, Option<What>),
 }
 
 impl<'a> Tree<'a> {
     fn of(parts: &[(&'a str, What, bool)]) -> Tree<'a> {
-        let mut root = Tree::Object(Vec::new());
+        let mut root = Tree::Object(Vec::new(), None);
         for (path, what, text) in parts {
             root.insert(path, *what, *text);
         }
@@ -185,7 +189,12 @@ impl<'a> Tree<'a> {
     }
 
     fn insert(&mut self, path: &'a str, what: What, text: bool) {
-        let Tree::Object(members) = self else { return };
+        if let Tree::Leaf(What::Slot(map), false) = self {
+            *self = Tree::Object(Vec::new(), Some(What::Members(*map)));
+        }
+        let Tree::Object(members, _) = self else {
+            return;
+        };
         let (name, rest) = match path.split_once('.') {
             Some((name, rest)) => (name, Some(rest)),
             None => (path, None),
@@ -194,13 +203,17 @@ impl<'a> Tree<'a> {
         match (place, rest) {
             (Some(place), Some(rest)) => members[place].1.insert(rest, what, text),
             (None, Some(rest)) => {
-                let mut below = Tree::Object(Vec::new());
+                let mut below = Tree::Object(Vec::new(), None);
                 below.insert(rest, what, text);
                 members.push((name, below));
             }
             (None, None) => members.push((name, Tree::Leaf(what, text))),
-            // An event never holds a field beside its own parent (`Event::put`).
-            (Some(_), None) => {}
+            // What an event holds beside fields below it is a map (`Event::clear_way`).
+            (Some(place), None) => {
+                if let (Tree::Object(_, others), What::Slot(map)) = (&mut members[place].1, what) {
+                    *others = Some(What::Members(map));
+                }
+            }
         }
     }
 }
@@ -212,7 +225,9 @@ struct Skeleton {
 
 impl Skeleton {
     fn object(&mut self, tree: &Tree<'_>) {
-        let Tree::Object(members) = tree else { return };
+        let Tree::Object(members, others) = tree else {
+            return;
+        };
         self.lead.push(b'{');
         for (n, (name, member)) in members.iter().enumerate() {
             if n > 0 {
@@ -221,7 +236,7 @@ impl Skeleton {
             write_text(name, &mut self.lead);
             self.lead.push(b':');
             match member {
-                Tree::Object(_) => self.object(member),
+                Tree::Object(..) => self.object(member),
                 Tree::Leaf(value, text) => {
                     if *text {
                         self.lead.push(b'"');
@@ -236,8 +251,30 @@ impl Skeleton {
                 }
             }
         }
+        if let Some(value) = *others {
+            self.steps.push(Step {
+                lead: Piece::new(&std::mem::take(&mut self.lead)),
+                value,
+            });
+        }
         self.lead.push(b'}');
     }
+}
+
+/// Members of a map, each behind a comma.
+#[cold]
+fn write_members(event: &Event, n: usize, room: &mut Room<'_>) {
+    let ValueRef::Map(members) = event.value(&event.slots[n]) else {
+        return;
+    };
+    room.with(|out| {
+        for (key, value) in members {
+            out.push(b',');
+            write_text(key, out);
+            out.push(b':');
+            write_value(value.as_ref(), out);
+        }
+    });
 }
 
 #[inline(always)]

@@ -5,6 +5,7 @@
 
 mod buffer;
 mod convert;
+mod dynamic;
 mod field;
 mod id;
 pub(crate) mod json;
@@ -255,17 +256,40 @@ impl Event {
             return;
         }
         if let Some(held) = self.slots.iter_mut().find(|held| held.field == slot.field) {
+            let map = held.kind == Kind::OwnedTree;
             *held = slot;
+            if map {
+                // Only beside a map there may be fields below this one.
+                self.clear_below(slot.field);
+            }
             return;
         }
+        self.clear_way(slot.field, true);
+        if self.slots.len() < MAX_FIELDS {
+            self.slots.push(slot);
+        }
+    }
+
+    /// Takes away what cannot stand beside `field`: values above it, and what lies below it if that has to go. A map above
+    /// it stays, without what it holds under that name.
+    #[inline]
+    fn clear_way(&mut self, field: Field, below: bool) {
         let slots = &mut self.slots;
-        slot.field.with_relatives(|relatives| {
-            if !relatives.is_empty() {
-                slots.retain(|held| !relatives.contains(&held.field));
+        let mut map_above = false;
+        field.with_relatives(|relatives| {
+            if relatives.above.is_empty() && relatives.below.is_empty() {
+                return;
             }
+            slots.retain(|held| {
+                if relatives.above.contains(&held.field) {
+                    map_above |= held.kind == Kind::OwnedTree;
+                    return held.kind == Kind::OwnedTree;
+                }
+                !below || !relatives.below.contains(&held.field)
+            });
         });
-        if slots.len() < MAX_FIELDS {
-            slots.push(slot);
+        if map_above {
+            self.shed(field.path());
         }
     }
 
@@ -288,6 +312,12 @@ impl Event {
         let before = self.slots.len();
         self.slots.retain(|slot| slot.field != field);
         before != self.slots.len()
+    }
+
+    /// Takes all fields away; the id, the time and the text that spans point into stay.
+    pub fn strip(&mut self) {
+        self.slots.clear();
+        self.owned.clear();
     }
 
     /// Adds a value to the list that the field holds, making a single value the first of a list.
@@ -313,20 +343,6 @@ impl Event {
         if !there {
             self.append(fields::TAGS, tag.into());
         }
-    }
-
-    /// Sets `key`, a name that came from data, in the map that `parent` holds. Such names are never interned.
-    pub fn set_dynamic(&mut self, parent: Field, key: &str, value: Value) {
-        let mut map = match self.get(parent) {
-            Some(ValueRef::Map(held)) => held.to_vec(),
-            _ => Vec::new(),
-        };
-        match map.iter().position(|(held, _)| held == key) {
-            Some(place) => map[place].1 = value,
-            None if map.len() < MAX_FIELDS => map.push((key.to_owned(), value)),
-            None => {}
-        }
-        self.set(parent, Value::Map(map));
     }
 
     /// Copies every text it holds, so that keeping it keeps no read buffer alive.

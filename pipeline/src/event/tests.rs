@@ -97,3 +97,84 @@ fn an_id_or_a_time_that_is_none_is_an_error() {
         assert!(Event::from_json(bad).is_err());
     }
 }
+
+#[test]
+fn known_and_unknown_names_live_side_by_side_under_one_parent() {
+    let (name, ip) = (Field::new("side.name"), Field::new("side.ip"));
+    let side = Field::new("side");
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [2, 0, 1]] {
+        let mut event = event();
+        for step in order {
+            match step {
+                0 => event.set(name, "pve1"),
+                1 => event.set_dynamic(side, "weird", 1_i64.into()),
+                _ => event.set(ip, "192.0.2.1"),
+            }
+        }
+        event.set_dynamic(side, "other.one", Value::Map(vec![]));
+        assert_eq!(
+            event.to_json()["side"],
+            serde_json::json!({"name": "pve1", "ip": "192.0.2.1", "weird": 1, "other.one": {}}),
+            "{order:?}"
+        );
+    }
+}
+
+#[test]
+fn a_name_is_said_once_whether_it_is_known_or_not() {
+    let (side, known) = (Field::new("side"), Field::new("side.known.deep"));
+    let mut event = event();
+    event.set(
+        side,
+        Value::Map(vec![
+            ("x".into(), 1_i64.into()),
+            (
+                "known".into(),
+                Value::Map(vec![
+                    ("deep".into(), 1_i64.into()),
+                    ("y".into(), 2_i64.into()),
+                ]),
+            ),
+        ]),
+    );
+    event.set(known, 3_i64);
+    assert_eq!(
+        event.to_json()["side"],
+        serde_json::json!({"x": 1, "known": {"deep": 3, "y": 2}})
+    );
+    event.set_dynamic(side, "known", 4_i64.into());
+    assert_eq!(
+        event.to_json()["side"],
+        serde_json::json!({"x": 1, "known": 4})
+    );
+    event.set(known, 5_i64);
+    assert_eq!(
+        event.to_json()["side"],
+        serde_json::json!({"x": 1, "known": {"deep": 5}})
+    );
+    event.set(side, Value::Map(vec![("z".into(), 1_i64.into())]));
+    assert_eq!(event.to_json()["side"], serde_json::json!({"z": 1}));
+    event.set(known, 6_i64);
+    event.set(side, "text");
+    assert_eq!(event.to_json()["side"], "text");
+}
+
+#[test]
+fn json_with_unknown_names_among_known_ones_goes_both_ways() {
+    let json = serde_json::json!({
+        "@timestamp": "2026-03-14T23:00:00.000Z",
+        "event": {"id": "0123456789abcdef0123456789abcdef", "code": "x", "never": {"heard": ["of"]}},
+        "host": {"name": "pve1", "colour": "grey"},
+        "pve": {"extra": {"foo": 1}},
+    });
+    let event = Event::from_json(json.clone()).unwrap();
+    assert_eq!(event.str(fields::HOST_NAME), Some("pve1"));
+    assert_eq!(event.to_json(), json);
+    let mut more = json;
+    more["nowhere"] = serde_json::json!({"to": "be seen"});
+    let event = Event::from_json(more).unwrap();
+    assert_eq!(
+        event.to_json()["pve"]["extra"],
+        serde_json::json!({"foo": 1, "nowhere": {"to": "be seen"}})
+    );
+}
