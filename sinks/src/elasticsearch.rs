@@ -28,9 +28,10 @@ use pipeline::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use self::body::{Compressor, Encoder};
+use self::body::Encoder;
 use self::endpoints::Pool;
 use self::send::{Sent, broken};
+use crate::compress::Compressor;
 
 pub use self::config::{Bulk, BulkAction, DataStream, Mode};
 pub use self::setup::{Setup, SetupError, Step, setup};

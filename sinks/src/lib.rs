@@ -1,12 +1,14 @@
 //! Where events go: each sink beside the reader of what it wrote.
 
 pub mod blackhole;
+mod compress;
 pub mod console;
 pub mod elasticsearch;
 mod encode;
 pub mod file;
 pub mod nats;
 mod template;
+pub mod webhook;
 
 use pipeline::Registry;
 
@@ -17,4 +19,5 @@ pub fn register(registry: &mut Registry) {
     registry.sink::<elasticsearch::Config>();
     registry.sink::<file::Config>();
     registry.sink::<nats::Config>();
+    registry.sink::<webhook::Config>();
 }

@@ -1,9 +1,5 @@
 //! The body of a bulk: an action line and a document for each event, written once, straight into what is sent.
 
-use std::io;
-
-use flate2::Compression as Level;
-use flate2::write::GzEncoder;
 use pipeline::{Event, Events, Field, JsonWriter, fields};
 
 use super::index::Action;
@@ -65,54 +61,5 @@ impl Encoder {
         action.write(event.timestamp(), event.id(), out);
         self.writer.write(event, out);
         out.push(b'\n');
-    }
-}
-
-/// Compression of bodies, with the memory for it.
-#[derive(Default)]
-pub(super) enum Compressor {
-    /// The body as it is.
-    #[default]
-    None,
-    /// gzip at a level from 0 to 9.
-    Gzip { level: u32, out: Vec<u8> },
-    /// Zstandard at a level from 1 to 22.
-    Zstd { level: i32, out: Vec<u8> },
-}
-
-impl Compressor {
-    /// The value of `Content-Encoding`.
-    pub(super) fn name(&self) -> Option<&'static str> {
-        match self {
-            Self::None => None,
-            Self::Gzip { .. } => Some("gzip"),
-            Self::Zstd { .. } => Some("zstd"),
-        }
-    }
-
-    /// Compresses `body` into its own memory.
-    pub(super) fn run(&mut self, body: &[u8]) -> io::Result<()> {
-        match self {
-            Self::None => Ok(()),
-            Self::Gzip { level, out } => {
-                out.clear();
-                let mut encoder = GzEncoder::new(std::mem::take(out), Level::new(*level));
-                io::Write::write_all(&mut encoder, body)?;
-                *out = encoder.finish()?;
-                Ok(())
-            }
-            Self::Zstd { level, out } => {
-                out.clear();
-                zstd::stream::copy_encode(body, out, *level)
-            }
-        }
-    }
-
-    /// What is sent: the compressed body, or the plain one.
-    pub(super) fn sent<'a>(&'a self, body: &'a [u8]) -> &'a [u8] {
-        match self {
-            Self::None => body,
-            Self::Gzip { out, .. } | Self::Zstd { out, .. } => out,
-        }
     }
 }

@@ -1,15 +1,14 @@
 //! What an operator may choose, and what is made of it.
 
-use pipeline::{
-    BuildError, BuildErrors, Codec, Compression, Context, Field, JsonWriter, Url, fields,
-};
+use pipeline::{BuildError, BuildErrors, Codec, Context, Field, JsonWriter, Url, fields};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::body::{Compressor, Encoder};
+use super::body::Encoder;
 use super::endpoints::Pool;
 use super::index::{self, Action};
 use super::{Config, Elasticsearch, MAX_BODY};
+use crate::compress::Compressor;
 use crate::template::Template;
 
 /// What is asked of the answer, so that it stays small.
@@ -160,32 +159,6 @@ impl Config {
         url
     }
 
-    fn compressor(&self) -> Result<Compressor, BuildErrors> {
-        let level = self.compression_level;
-        let wrong = |range: &str| BuildError::key("compression_level", format!("is {range}"));
-        match self.compression {
-            Compression::None if level.is_some() => Err(BuildError::key(
-                "compression_level",
-                "needs `compression = \"gzip\"` or `\"zstd\"`",
-            )
-            .into()),
-            Compression::None => Ok(Compressor::None),
-            Compression::Gzip if level.is_none_or(|l| l <= 9) => Ok(Compressor::Gzip {
-                level: level.unwrap_or(1),
-                out: Vec::new(),
-            }),
-            Compression::Gzip => Err(wrong("0 to 9 for gzip").into()),
-            Compression::Zstd if level.is_none_or(|l| (1..=22).contains(&l)) => {
-                let level = i32::try_from(level.unwrap_or(1)).unwrap_or(1);
-                Ok(Compressor::Zstd {
-                    level,
-                    out: Vec::new(),
-                })
-            }
-            Compression::Zstd => Err(wrong("1 to 22 for zstd").into()),
-        }
-    }
-
     fn writer(&self) -> JsonWriter {
         let paths =
             |list: &Vec<String>| list.iter().map(|path| Field::new(path)).collect::<Vec<_>>();
@@ -216,7 +189,7 @@ impl Config {
         }
         let names = errors.take(self.names());
         let http = errors.take(cx.http(&self.tls, self.auth.as_ref()));
-        let compressor = errors.take(self.compressor());
+        let compressor = errors.take(Compressor::new(self.compression, self.compression_level));
         let (Some(names), Some(http), Some(compressor)) = (names, http, compressor) else {
             return Err(errors);
         };

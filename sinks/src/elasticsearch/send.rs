@@ -7,7 +7,6 @@ use pipeline::net::{HttpError, Response};
 use pipeline::{Events, Reason, ReasonKind};
 
 use super::answer::{self, Flag, Outcome};
-use super::body::Compressor;
 use super::trouble::Trouble;
 use super::{Elasticsearch, SLOW};
 
@@ -42,7 +41,7 @@ pub(super) fn broken(why: &HttpError) -> Reason {
 impl Elasticsearch {
     /// Sends the body to one address after the other until one answers.
     pub(super) async fn send(&mut self, events: &Events, from: usize, count: usize) -> Sent {
-        if let Err(why) = self.compress().await {
+        if let Err(why) = self.compressor.run_aside(&mut self.body).await {
             let reason = Reason::new(
                 ReasonKind::Rejected,
                 format!("the body cannot be compressed: {why}"),
@@ -89,24 +88,6 @@ impl Elasticsearch {
                 return Sent::Again { reason, after };
             }
         }
-    }
-
-    /// Large bodies are compressed where they hold up nobody else.
-    async fn compress(&mut self) -> std::io::Result<()> {
-        if matches!(self.compressor, Compressor::None) {
-            return Ok(());
-        }
-        let (mut compressor, body) = (
-            std::mem::take(&mut self.compressor),
-            std::mem::take(&mut self.body),
-        );
-        let work = tokio::task::spawn_blocking(move || {
-            let result = compressor.run(&body);
-            (compressor, body, result)
-        });
-        let (compressor, body, result) = work.await.map_err(std::io::Error::other)?;
-        (self.compressor, self.body) = (compressor, body);
-        result
     }
 
     /// What an answer means.
