@@ -138,7 +138,11 @@ async fn ready(State(desk): State<Arc<Desk>>) -> Response {
     };
     (
         status,
-        Json(json!({ "ready": ready, "components": desk.telemetry.health() })),
+        Json(json!({
+            "ready": ready,
+            "held_by": desk.telemetry.held(),
+            "components": desk.telemetry.health(),
+        })),
     )
         .into_response()
 }

@@ -17,6 +17,7 @@ use crate::position::Tracker;
 use crate::redact::Redactor;
 use crate::telemetry::{ComponentMetrics, Stage};
 use crate::topology::chain::Chain;
+use crate::topology::guard::Hold;
 
 /// The source has to end its run: the program stops, reloads, or reads again from what is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +36,8 @@ pub struct SourceOut {
     pub(crate) stop: CancellationToken,
     /// Set when even waiting for room must end.
     pub(crate) abort: CancellationToken,
+    /// Set while nothing may be taken in; a source that is never held has none.
+    pub(crate) hold: Option<Arc<Hold>>,
     pub(crate) metrics: Arc<ComponentMetrics>,
     pub(crate) memory: LineMemory,
     pub(crate) hits: Vec<Range<usize>>,
@@ -145,12 +148,27 @@ impl SourceOut {
             // Dropped unanswered: the source starts again from what is stored, and reads this again.
             return Err(Stopped);
         }
+        self.held().await?;
         self.metrics.received_events.add(batch.events.len() as u64);
         self.metrics.received_event_bytes.add(text as u64);
         let abort = self.abort.clone();
         tokio::select! {
             biased;
             well = self.chain.send(batch) => if well { Ok(()) } else { Err(Stopped) },
+            () = abort.cancelled() => Err(Stopped),
+        }
+    }
+
+    /// Waits while a sink that must not miss anything cannot take it (`on_failure = "hold"`). Whoever stops goes on, to
+    /// hand over what it has read.
+    async fn held(&mut self) -> Result<(), Stopped> {
+        let Some(hold) = self.hold.as_ref().filter(|hold| hold.is_held()) else {
+            return Ok(());
+        };
+        let (hold, stop, abort) = (Arc::clone(hold), self.stop.clone(), self.abort.clone());
+        tokio::select! {
+            () = hold.released() => Ok(()),
+            () = stop.cancelled() => Ok(()),
             () = abort.cancelled() => Err(Stopped),
         }
     }

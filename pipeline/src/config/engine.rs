@@ -67,6 +67,15 @@ pub(super) fn options(
             .as_ref()
             .map_or(OnFailure::Warn, |o| *o.get()),
         failure_after: keys.failure_after.unwrap_or(Duration::from_secs(60)),
+        failure_command: keys
+            .failure_command
+            .as_ref()
+            .map(|command| command.get().clone())
+            .unwrap_or_default(),
+        failure_timeout: keys
+            .failure_timeout
+            .unwrap_or(Duration::from_secs(30))
+            .min(Duration::from_secs(30)),
         healthcheck: keys.healthcheck.unwrap_or(true),
     }
 }
@@ -80,21 +89,7 @@ fn together(keys: &EngineKeys, path: &str, shared: &Shared<'_>) {
         say(Diagnostic::error(buffer.place(), format!("{path}.buffer"), "the disk queue comes with a later version")
             .with_help("remove buffer: nothing is lost without it, since a source's position waits for the sink's answer"));
     }
-    if let Some(on_failure) = &keys.on_failure
-        && *on_failure.get() != OnFailure::Warn
-    {
-        let word = if *on_failure.get() == OnFailure::Hold {
-            "hold"
-        } else {
-            "exec"
-        };
-        say(Diagnostic::error(
-            on_failure.place(),
-            format!("{path}.on_failure"),
-            format!("on_failure = \"{word}\" comes with a later version"),
-        )
-        .with_help("remove it, or write on_failure = \"warn\""));
-    }
+    failure(keys, path, shared);
     if let Some(size) = &keys.batch.max_size
         && size.get().get() == 0
     {
@@ -130,5 +125,51 @@ fn together(keys: &EngineKeys, path: &str, shared: &Shared<'_>) {
             "a wait of no time ends before any answer",
         )
         .with_help("write timeout = \"60s\""));
+    }
+}
+
+/// What `on_failure` and its companions say together.
+fn failure(keys: &EngineKeys, path: &str, shared: &Shared<'_>) {
+    let exec = keys
+        .on_failure
+        .as_ref()
+        .filter(|on_failure| *on_failure.get() == OnFailure::Exec);
+    match (exec, &keys.failure_command) {
+        (Some(exec), None) => shared.say(
+            Diagnostic::error(
+                exec.place(),
+                format!("{path}.on_failure"),
+                "on_failure = \"exec\" needs a command to run",
+            )
+            .with_help("add failure_command = [\"/usr/local/bin/page-me\"]"),
+        ),
+        (_, Some(command)) if command.get().iter().all(String::is_empty) => shared.say(
+            Diagnostic::error(
+                command.place(),
+                format!("{path}.failure_command"),
+                "a command needs a program to run",
+            )
+            .with_help("write failure_command = [\"/usr/local/bin/page-me\"]"),
+        ),
+        (None, Some(command)) => shared.say(
+            Diagnostic::warning(
+                command.place(),
+                format!("{path}.failure_command"),
+                "the command never runs, for on_failure is not \"exec\"",
+            )
+            .with_help("write on_failure = \"exec\", or remove failure_command"),
+        ),
+        _ => {}
+    }
+    let longest = Duration::from_secs(30);
+    if let Some(timeout) = keys.failure_timeout.filter(|timeout| *timeout > longest) {
+        shared.say(Diagnostic::warning(
+            exec.map_or(
+                crate::component::Place::NONE,
+                crate::component::Spanned::place,
+            ),
+            format!("{path}.failure_timeout"),
+            format!("a command may take {longest} at most, so {timeout} counts as that"),
+        ));
     }
 }

@@ -314,9 +314,9 @@ pub enum OnFailure {
     /// It is said, and tried again.
     #[default]
     Warn,
-    /// Besides, all sources stop; comes with a later version.
+    /// Besides, all sources of the graph wait until it delivers again, and `/ready` answers 503.
     Hold,
-    /// Besides, a command runs; comes with a later version.
+    /// Besides, `failure_command` runs, once each time.
     Exec,
 }
 
@@ -337,6 +337,10 @@ pub struct EngineOptions {
     pub on_failure: OnFailure,
     /// After how long.
     pub failure_after: Duration,
+    /// What runs then, with its arguments.
+    pub failure_command: Vec<String>,
+    /// Longest time it may take.
+    pub failure_timeout: Duration,
     /// Whether the sink is asked at start whether it can be reached.
     pub healthcheck: bool,
 }

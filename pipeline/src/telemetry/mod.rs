@@ -50,6 +50,8 @@ pub struct Telemetry {
     reloads: Counter,
     load_errors: Counter,
     own_events: Arc<OwnEvents>,
+    /// Sinks for whose sake every source waits.
+    held: Mutex<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -126,6 +128,7 @@ impl Telemetry {
             reloads: Counter::default(),
             load_errors: Counter::default(),
             own_events: Arc::default(),
+            held: Mutex::default(),
         })
     }
 
@@ -210,7 +213,19 @@ impl Telemetry {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.started.load(Ordering::Relaxed)
+            && self.held.lock().is_empty()
             && self.health().iter().all(|one| one.health.is_ready())
+    }
+
+    /// For the sake of these sinks every source waits now (`on_failure = "hold"`).
+    pub(crate) fn set_held(&self, sinks: Vec<String>) {
+        *self.held.lock() = sinks;
+    }
+
+    /// The sinks for whose sake every source waits; none in good times.
+    #[must_use]
+    pub fn held(&self) -> Vec<String> {
+        self.held.lock().clone()
     }
 
     /// What one component has done so far.
@@ -289,6 +304,12 @@ impl Telemetry {
             "How long this process has been running.",
             &host,
             self.began.elapsed().as_secs_f64(),
+        );
+        families.gauge(
+            "pvetrail_sources_held",
+            "Whether every source waits for a sink that must not miss anything (on_failure = hold): 0 or 1.",
+            &host,
+            f64::from(u8::from(!self.held.lock().is_empty())),
         );
         families.counter(
             "pvetrail_reloaded_total",

@@ -41,6 +41,8 @@ struct State {
     /// Workers whose last attempt failed.
     workers: usize,
     failing: Option<(Time, Reason)>,
+    /// The same, but a worker that ends without success does not end it.
+    owes: Option<(Time, Reason)>,
     /// Whether the log has heard of it, and when it last did.
     told: bool,
     told_at: Option<Instant>,
@@ -82,22 +84,31 @@ impl SinkHealth {
         }
     }
 
+    /// Since when there has been no success, and what the last attempt said.
+    pub(crate) fn owes(&self) -> Option<(Time, Reason)> {
+        self.0.state.lock().owes.clone()
+    }
+
     /// The health of one more worker of the sink.
     pub(crate) fn worker(&self, metrics: Arc<ComponentMetrics>) -> WorkerHealth {
         metrics.health().set(Health::Healthy);
         WorkerHealth {
+            owes: self.owes().is_some(),
+            began: self.now(),
             sink: self.clone(),
             metrics,
             failing: false,
         }
     }
 
-    fn failing(&self, reason: &Reason, first: bool, metrics: &ComponentMetrics) {
+    fn failing(&self, reason: &Reason, began: Time, first: bool, metrics: &ComponentMetrics) {
         let now = self.0.clock.now();
         let mut state = self.0.state.lock();
         state.workers += usize::from(first);
-        let since = state.failing.take().map_or(now, |(since, _)| since);
+        let since = state.failing.take().map_or(began, |(since, _)| since);
         state.failing = Some((since, reason.clone()));
+        let owes = state.owes.take().map_or(began, |(owes, _)| owes);
+        state.owes = Some((owes, reason.clone()));
         let pause = if state.told { REMINDERS } else { EDGES };
         if state.told_at.is_some_and(|at| at.elapsed() < pause) {
             return;
@@ -123,12 +134,23 @@ impl SinkHealth {
         }
     }
 
+    /// A worker that followed one without success has delivered.
+    fn repaid(&self) {
+        let mut state = self.0.state.lock();
+        if state.workers == 0 {
+            state.owes = None;
+        }
+    }
+
     /// One worker less fails: it `delivers` again, or has ended.
     fn well(&self, delivers: bool, metrics: &ComponentMetrics) {
         let mut state = self.0.state.lock();
         state.workers = state.workers.saturating_sub(1);
         if state.workers > 0 {
             return;
+        }
+        if delivers {
+            state.owes = None;
         }
         let Some((since, _)) = state.failing.take() else {
             return;
@@ -156,12 +178,21 @@ pub(crate) struct WorkerHealth {
     sink: SinkHealth,
     metrics: Arc<ComponentMetrics>,
     failing: bool,
+    /// A worker before this one left without success.
+    owes: bool,
+    /// When the present attempt began.
+    began: Time,
 }
 
 /// So many refusals for being busy are no longer a hiccup.
 const PATIENCE: u32 = 3;
 
 impl WorkerHealth {
+    /// An attempt begins.
+    pub(crate) fn began(&mut self) {
+        self.began = self.sink.now();
+    }
+
     /// Something went well.
     #[inline]
     pub(crate) fn well(&mut self) {
@@ -169,6 +200,8 @@ impl WorkerHealth {
             self.failing = false;
             self.metrics.health().set(Health::Healthy);
             self.sink.well(true, &self.metrics);
+        } else if std::mem::take(&mut self.owes) {
+            self.sink.repaid();
         }
     }
 
@@ -187,6 +220,7 @@ impl WorkerHealth {
         });
         self.sink.failing(
             reason,
+            self.began,
             !std::mem::replace(&mut self.failing, true),
             &self.metrics,
         );

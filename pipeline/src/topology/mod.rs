@@ -6,6 +6,7 @@
 mod batcher;
 pub(crate) mod chain;
 pub(crate) mod group;
+pub(crate) mod guard;
 mod health;
 mod job;
 pub(crate) mod node;

@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
+use super::guard::{Guard, Hold, Watched};
+use super::health::SinkHealth;
 use super::node::Node;
 use super::plan::{UnitKind, UnitPlan, plan};
 use super::unit::Unit;
@@ -27,6 +29,20 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) starts: Mutex<HashMap<String, Arc<AtomicU32>>>,
     pub(crate) abort: CancellationToken,
+    /// Closed while a sink must not miss anything and cannot take it.
+    pub(crate) hold: Arc<Hold>,
+    healths: Mutex<HashMap<String, SinkHealth>>,
+}
+
+impl Shared {
+    /// The health of the sink, the same before and after it was built anew.
+    pub(crate) fn health(&self, node: &Node) -> SinkHealth {
+        let mut healths = self.healths.lock();
+        let health = healths
+            .entry(node.id.clone())
+            .or_insert_with(|| SinkHealth::new(&node.id, node.clock.clone()));
+        health.clone()
+    }
 }
 
 /// A running graph.
@@ -35,6 +51,7 @@ pub struct Topology {
     options: Options,
     shared: Shared,
     units: Vec<Unit>,
+    guard: Guard,
 }
 
 /// How long a reload waits for whoever has to end, and for the answers owed to a source that changes.
@@ -56,9 +73,12 @@ impl Topology {
             telemetry: Arc::clone(&options.telemetry),
             starts: Mutex::default(),
             abort: CancellationToken::new(),
+            hold: Hold::new(),
+            healths: Mutex::default(),
         };
         let mut topology = Topology {
             graph: Arc::clone(&graph),
+            guard: Guard::start(Arc::clone(&shared.hold), Arc::clone(&options.telemetry)),
             options,
             shared,
             units: Vec::new(),
@@ -69,6 +89,7 @@ impl Topology {
         }
         topology.wire();
         topology.start_new()?;
+        topology.watch();
         topology.options.telemetry.set_started();
         Ok(topology)
     }
@@ -136,6 +157,34 @@ impl Topology {
             .try_for_each(|unit| unit.start(shared))
     }
 
+    /// Tells the guard which sinks there are, and forgets what is known of others.
+    fn watch(&self) {
+        let sinks = self
+            .units
+            .iter()
+            .filter(|unit| unit.plan.kind == UnitKind::Sink);
+        let sinks = sinks.filter_map(|unit| unit.nodes.first());
+        let watched: Vec<_> = sinks
+            .map(|node| {
+                let engine = node.engine();
+                Watched {
+                    health: self.shared.health(node),
+                    metrics: Arc::clone(&node.metrics),
+                    type_name: node.type_name,
+                    on_failure: engine.on_failure,
+                    after: engine.failure_after.get(),
+                    command: engine.failure_command.clone(),
+                    timeout: engine.failure_timeout.get(),
+                }
+            })
+            .collect();
+        let graph = Arc::clone(&self.graph);
+        let mut healths = self.shared.healths.lock();
+        healths.retain(|id, _| graph.node(id).is_some());
+        drop(healths);
+        self.guard.watch(watched);
+    }
+
     /// Waits until every source has ended by itself (a file given on standard input, a counted demo).
     pub async fn sources_ended(&mut self) {
         for unit in &mut self.units {
@@ -180,6 +229,7 @@ impl Topology {
         self.wire();
         self.end_units(&mut going).await?;
         self.start_new()?;
+        self.watch();
         let graph = Arc::clone(&self.graph);
         self.options
             .telemetry

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::chain::Chain;
+use super::guard::Hold;
 use super::node::Node;
 use crate::component::{Component, Source};
 use crate::position::{PositionFile, Tracker};
@@ -27,6 +28,7 @@ pub(crate) struct SourceTask {
     pub(crate) tracker: Arc<Mutex<Arc<Tracker>>>,
     pub(crate) stop: CancellationToken,
     pub(crate) abort: CancellationToken,
+    pub(crate) hold: Option<Arc<Hold>>,
 }
 
 /// Waits between two starts of a source that fails, doubling from the first to the last.
@@ -125,6 +127,7 @@ impl SourceTask {
             clock: self.node.clock.clone(),
             stop: self.stop.clone(),
             abort: self.abort.clone(),
+            hold: self.hold.clone(),
             metrics: Arc::clone(&self.node.metrics),
             memory: Default::default(),
             hits: Vec::new(),

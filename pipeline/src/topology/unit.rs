@@ -8,7 +8,6 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::health::SinkHealth;
 use super::node::Node;
 use super::plan::{UnitKind, UnitPlan};
 use super::retry::Pace;
@@ -289,7 +288,7 @@ fn sink_task(
         healthcheck: engine.healthcheck,
         dead_letters: Arc::clone(&shared.dead_letters),
         telemetry: Arc::clone(&shared.telemetry),
-        health: SinkHealth::new(&node.id, node.clock.clone()),
+        health: shared.health(node),
         hand_over,
         abort,
     }
@@ -331,6 +330,8 @@ fn start_source(
         tracker: Arc::clone(&tracker),
         stop: stop.clone(),
         abort: abort.clone(),
+        // It tells why the others wait.
+        hold: (node.type_name != "internal").then(|| Arc::clone(&shared.hold)),
     };
     let ended = task
         .spawn()

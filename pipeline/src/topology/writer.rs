@@ -231,6 +231,7 @@ impl Writer {
     /// Calls the sink once.
     async fn write(&mut self, events: Events) -> Outcome {
         let shared = Arc::clone(&self.shared);
+        self.health.began();
         let sink = match self.sink() {
             Ok(sink) => sink,
             Err(reason) => {

@@ -182,21 +182,34 @@ fn everything_that_is_missing_is_told_and_what_is_misspelt_is_not_missing() {
 }
 
 #[test]
+fn a_command_and_exec_belong_together() {
+    let all = of_sink("on_failure = \"exec\"");
+    assert!(
+        all.len() == 1 && all[0].contains("needs a command to run"),
+        "{all:?}"
+    );
+    let all = of_sink("on_failure = \"hold\", failure_command = [\"page\"]");
+    assert!(
+        all.len() == 1 && all[0].contains("the command never runs"),
+        "{all:?}"
+    );
+    let all = of_sink("on_failure = \"exec\", failure_command = []");
+    assert!(
+        all.len() == 1 && all[0].contains("needs a program to run"),
+        "{all:?}"
+    );
+    let all = of_sink(
+        "on_failure = \"exec\", failure_command = [\"page\", \"root\"], failure_timeout = \"10s\"",
+    );
+    assert_eq!(all, [""; 0]);
+}
+
+#[test]
 fn later_versions_are_refused_honestly() {
-    for (keys, wanted) in [
-        (
-            "buffer.type = \"disk\"",
-            "the disk queue comes with a later version",
-        ),
-        (
-            "on_failure = \"hold\"",
-            "on_failure = \"hold\" comes with a later version",
-        ),
-        (
-            "on_failure = \"exec\"",
-            "on_failure = \"exec\" comes with a later version",
-        ),
-    ] {
+    for (keys, wanted) in [(
+        "buffer.type = \"disk\"",
+        "the disk queue comes with a later version",
+    )] {
         let all = of_sink(keys);
         assert!(all.len() == 1 && all[0].contains(wanted), "{all:?}");
     }
