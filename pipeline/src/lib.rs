@@ -37,7 +37,7 @@ pub use component::{
     TransformConfig, Workers, WriteError, Written,
 };
 pub use config::{Diagnostics, Env, Graph, OutputRef, SystemEnv, load};
-pub use event::{Buffer, Event, EventId, Field, JsonWriter, Span, Value, ValueRef, fields};
+pub use event::{Buffer, Event, EventId, Field, JsonWriter, Preset, Span, Value, ValueRef, fields};
 pub use events::Events;
 pub use lines::{LineBatch, LineConstants, LineFacts, LineIds};
 pub use mark::{LaneId, Mark};

@@ -114,3 +114,24 @@ pub fn at(after: &str) -> Time {
         Err(why) => panic!("{after:?} is no length of time: {why}"),
     }
 }
+
+/// Events as a source of lines makes them, each `line` one read from `host`: bytes that are not UTF-8 replaced, the text in
+/// `message`.
+pub fn line_events<'a>(host: &str, lines: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
+    let constants = crate::lines::LineConstants {
+        host: host.to_owned(),
+        path: None,
+        ids: crate::lines::LineIds::Counter(1),
+    };
+    let mut memory = crate::lines::LineMemory::default();
+    let mut batch = crate::lines::LineBatch::new(&constants, &mut memory);
+    for (n, line) in lines.into_iter().enumerate() {
+        let at = batch.text().len();
+        batch.extend(line);
+        batch.line(at..at + line.len(), n as u64);
+    }
+    let redactor = crate::redact::Redactor::new(&Default::default(), &[]);
+    batch
+        .finish(&mut memory, &redactor, &mut Vec::new(), START)
+        .events
+}

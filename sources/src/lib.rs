@@ -4,6 +4,7 @@ pub mod demo;
 pub mod file;
 pub mod internal;
 pub mod stdin;
+pub mod syslog;
 
 use pipeline::Registry;
 

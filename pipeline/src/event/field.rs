@@ -213,6 +213,17 @@ known_fields! {
     PVE_RAW_B64 = "pve.raw_b64",
     PVE_EXTRA = "pve.extra",
     LOG_SOURCE_ADDRESS = "log.source.address",
+    SYSLOG_PRIORITY = "log.syslog.priority",
+    SYSLOG_FACILITY_CODE = "log.syslog.facility.code",
+    SYSLOG_FACILITY_NAME = "log.syslog.facility.name",
+    SYSLOG_SEVERITY_CODE = "log.syslog.severity.code",
+    SYSLOG_SEVERITY_NAME = "log.syslog.severity.name",
+    SYSLOG_VERSION = "log.syslog.version",
+    SYSLOG_HOSTNAME = "log.syslog.hostname",
+    SYSLOG_APPNAME = "log.syslog.appname",
+    SYSLOG_PROCID = "log.syslog.procid",
+    SYSLOG_MSGID = "log.syslog.msgid",
+    SYSLOG_STRUCTURED_DATA = "log.syslog.structured_data",
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod dynamic;
 mod field;
 mod id;
 pub(crate) mod json;
+mod preset;
 mod room;
 mod slot;
 mod value;
@@ -18,6 +19,7 @@ pub(crate) use buffer::Pool;
 pub use field::{Field, fields};
 pub use id::{EventId, digest_parts};
 pub use json::JsonWriter;
+pub use preset::Preset;
 pub use slot::Span;
 pub use value::{MAX_DEPTH, Value, ValueRef};
 
@@ -305,6 +307,13 @@ impl Event {
     pub fn push_int(&mut self, field: Field, value: i64) {
         debug_assert!(!self.has(field), "{field} is there already");
         self.slots.push(Slot::int(field, value));
+    }
+
+    /// Adds fields made before. The caller knows that none of them, and none above or below them, is there.
+    #[inline]
+    pub fn push_preset(&mut self, preset: &Preset) {
+        debug_assert!(preset.0.iter().all(|slot| !self.has(slot.field)));
+        self.slots.extend_from_slice(&preset.0);
     }
 
     /// Takes a field away and says whether it was there.

@@ -29,7 +29,7 @@ pub(super) enum Kind {
 }
 
 /// A place in the text buffer of an event [bytes].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// First byte.
     pub at: u32,

@@ -1,0 +1,3 @@
+//! `syslog` receives messages of other hosts.
+
+pub mod parse;
