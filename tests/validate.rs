@@ -117,6 +117,20 @@ fn every_example_in_the_manual_parses() {
         }
     }
     assert!(registry.of(Kind::Source).count() >= 3);
+    for table in registry.tables() {
+        assert!(
+            !table.summary().is_empty(),
+            "{table:?} has no sentence about it"
+        );
+        let page = config::manual(&registry, table.type_name).expect("it is registered");
+        assert!(page.contains(table.example.trim()), "{page}");
+        for line in page.lines().filter(|l| l.trim_start().starts_with("- `")) {
+            assert!(
+                line.contains("): ") || line.contains("`: "),
+                "{table:?}: {line}"
+            );
+        }
+    }
 }
 
 #[test]

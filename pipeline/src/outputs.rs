@@ -3,6 +3,7 @@
 use crate::batch::Batch;
 use crate::clock::Time;
 use crate::event::{Event, fields};
+use crate::telemetry::ComponentMetrics;
 
 /// What one call of a transform hands back: events that go on, events by other outputs, and what was left out.
 #[derive(Debug, Default)]
@@ -19,6 +20,9 @@ pub struct Outputs {
     pub(crate) aside_errors: Option<Batch>,
     pub(crate) filtered: u64,
     pub(crate) duplicates: u64,
+    pub(crate) joined: u64,
+    pub(crate) evicted: u64,
+    pub(crate) missed: Vec<(String, u64)>,
     pub(crate) errors: u64,
 }
 
@@ -96,6 +100,34 @@ impl Outputs {
     /// `n` of the events left out were copies of others.
     pub fn duplicates(&mut self, n: usize) {
         self.duplicates += n as u64;
+    }
+
+    /// `n` of the events left out went into other events.
+    pub fn joined(&mut self, n: usize) {
+        self.joined += n as u64;
+    }
+
+    /// `n` things were let go of early, to stay within bounds.
+    pub fn evicted(&mut self, n: usize) {
+        self.evicted += n as u64;
+    }
+
+    /// The enrichment table `table` knows nothing of `n` events. Call it once per batch.
+    pub fn missed(&mut self, table: &str, n: u64) {
+        if n > 0 {
+            self.missed.push((table.to_owned(), n));
+        }
+    }
+
+    /// Moves the plain counts to the books.
+    pub(crate) fn count(&mut self, metrics: &ComponentMetrics) {
+        metrics.filtered.add(std::mem::take(&mut self.filtered));
+        metrics.duplicates.add(std::mem::take(&mut self.duplicates));
+        metrics.joined.add(std::mem::take(&mut self.joined));
+        metrics.evicted.add(std::mem::take(&mut self.evicted));
+        for (table, n) in self.missed.drain(..) {
+            metrics.enrichment_misses.add([&table], n);
+        }
     }
 
     /// The transform could not do its work on this event: it is marked, counted, copied to `.errors` if something takes

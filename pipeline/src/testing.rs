@@ -24,10 +24,11 @@ mod road;
 mod transform;
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 pub use road::{SinkBench, SinkOutcome, SourceBench, sink, source};
 pub use serde_json::{Map, Value as Json, json};
-pub use transform::{Outcome, StatefulBench, TransformBench, stateful, transform};
+pub use transform::{Outcome, StatefulBench, TransformBench, stateful, transform, transform_with};
 
 pub use crate::net::receiver::{Answer, Received, Receiver, receiver};
 
@@ -35,6 +36,7 @@ use crate::case::START;
 use crate::clock::Time;
 use crate::component::{AnyConfig, Context, Kind, Registry};
 use crate::event::{Event, EventId, Field, ValueRef};
+use crate::table::{Table, TableConfig};
 
 /// Events from JSON objects, dotted or nested: `events![{"port": 22}, {"user.name": "root"}]`. Each has an id of its own
 /// and happens at the same time, unless it says otherwise.
@@ -104,6 +106,13 @@ fn parse(
         Ok(config) => (config, Context::for_tests(kind, type_name)),
         Err(found) => panic!("{found}"),
     }
+}
+
+/// An enrichment table configured by `toml`, its own keys only, or what is wrong with it or with its file.
+pub fn table<C: TableConfig>(id: &str, toml: &str) -> Result<Arc<Table>, String> {
+    let mut registry = Registry::new();
+    registry.table::<C>();
+    crate::config::parse_table(id, C::TYPE, toml, &registry)
 }
 
 /// A time some way after the start of every test: `at("61 s")`.

@@ -18,7 +18,10 @@ pub(crate) fn run(args: &Args) -> Exit {
     let registry = crate::registry();
     if let Some(name) = &args.type_name {
         let Some(page) = pipeline::config::manual(&registry, name) else {
-            let names = registry.iter().map(|entry| entry.type_name);
+            let names = registry
+                .iter()
+                .map(|entry| entry.type_name)
+                .chain(registry.tables().map(|entry| entry.type_name));
             let remedy = match pipeline::config::nearest(name, names) {
                 Some(meant) => format!("did you mean \"{meant}\"?"),
                 None => "`pvetrail list` names them all".to_owned(),
@@ -34,6 +37,14 @@ pub(crate) fn run(args: &Args) -> Exit {
         for entry in registry.of(kind) {
             say::line(format!("  {:<16} {}", entry.type_name, entry.summary()));
         }
+    }
+    say::line("enrichment_tables:");
+    for entry in registry.tables() {
+        say::line(format!("  {:<16} {}", entry.type_name, entry.summary()));
+    }
+    say::line("enrichment_tables:");
+    for entry in registry.tables() {
+        say::line(format!("  {:<16} {}", entry.type_name, entry.summary()));
     }
     Exit::Done
 }

@@ -129,7 +129,7 @@ fn run(
     bless: bool,
     tests: &mut Vec<TestResult>,
 ) -> Result<CaseVerdict, String> {
-    let (graph, _) = load(&[folder.join("graph.toml")], registry, &CaseEnv)
+    let (graph, _) = load(&[folder.join("graph.toml")], registry, &CaseEnv { folder })
         .map_err(|found| found.to_string())?;
     *tests = run_tests(&graph);
     let inputs = graph
@@ -270,11 +270,14 @@ fn flatten(path: &str, value: &Value, into: &mut Vec<(String, Value)>) {
 }
 
 /// Files as they are, but no variables and always the same host.
-struct CaseEnv;
+struct CaseEnv<'a> {
+    folder: &'a Path,
+}
 
-impl Env for CaseEnv {
-    fn var(&self, _: &str) -> Option<String> {
-        None
+impl Env for CaseEnv<'_> {
+    /// `${CASE}` is the case's folder, for the files that lie in it.
+    fn var(&self, name: &str) -> Option<String> {
+        (name == "CASE").then(|| self.folder.display().to_string())
     }
 
     fn read(&self, path: &Path) -> io::Result<String> {

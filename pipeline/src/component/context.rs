@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use super::Kind;
-use crate::config::{Batch as BatchOptions, Globals, Request};
+use super::{BuildError, Kind, Spanned};
+use crate::config::{Batch as BatchOptions, Globals, Request, nearest};
 use crate::event::digest_parts;
+use crate::table::{Table, Tables};
 
 /// Handed to `build`: who the component is and what holds for the whole program.
 #[derive(Clone, Debug)]
@@ -16,6 +17,7 @@ pub struct Context {
     pub(crate) globals: Arc<Globals>,
     pub(crate) request: Request,
     pub(crate) batch: BatchOptions,
+    pub(crate) tables: Tables,
 }
 
 impl Context {
@@ -32,6 +34,7 @@ impl Context {
             }),
             request: Request::default(),
             batch: BatchOptions::default(),
+            tables: Tables::default(),
         }
     }
 
@@ -41,6 +44,27 @@ impl Context {
         let globals = Arc::make_mut(&mut self.globals);
         globals.data_dir = data_dir.into();
         self
+    }
+
+    /// The same with enrichment tables.
+    #[must_use]
+    pub fn with_tables(mut self, tables: impl IntoIterator<Item = Arc<Table>>) -> Self {
+        let tables = tables.into_iter();
+        self.tables.open = tables.map(|table| (table.id().to_owned(), table)).collect();
+        self
+    }
+
+    /// The enrichment table that the configuration calls so.
+    pub fn table(&self, id: &Spanned<String>) -> Result<Arc<Table>, BuildError> {
+        if let Some(table) = self.tables.get(id) {
+            return Ok(Arc::clone(table));
+        }
+        let help = match nearest(id, self.tables.ids()) {
+            Some(meant) => format!("did you mean {meant:?}?"),
+            None => format!("add [enrichment_tables.{id}]"),
+        };
+        let message = format!("there is no enrichment table called {:?}", id.get());
+        Err(BuildError::at(id, message).help(help))
     }
 
     /// The component's id, as the operator named it.

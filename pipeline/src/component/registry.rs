@@ -10,6 +10,7 @@ use super::{
     TransformConfig, Workers,
 };
 use crate::config::de::Reader;
+use crate::table::{TableConfig, TableEntry};
 
 /// The running part of a component, just built.
 pub enum Component {
@@ -33,6 +34,10 @@ pub trait AnyConfig: Send + Sync {
     }
     /// Names of its further outputs, besides the unnamed one and `errors`.
     fn outputs(&self) -> Vec<String>;
+    /// Names of the enrichment tables it uses.
+    fn tables(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// The configuration itself, for commands that know its type.
     fn as_any(&self) -> &dyn std::any::Any;
 }
@@ -67,6 +72,9 @@ impl<C: TransformConfig> AnyConfig for AnyTransform<C> {
     fn outputs(&self) -> Vec<String> {
         self.0.outputs()
     }
+    fn tables(&self) -> Vec<String> {
+        self.0.tables()
+    }
     fn as_any(&self) -> &dyn std::any::Any {
         &self.0
     }
@@ -78,6 +86,9 @@ impl<C: StatefulConfig> AnyConfig for AnyStateful<C> {
     }
     fn outputs(&self) -> Vec<String> {
         self.0.outputs()
+    }
+    fn tables(&self) -> Vec<String> {
+        self.0.tables()
     }
     fn as_any(&self) -> &dyn std::any::Any {
         &self.0
@@ -163,6 +174,7 @@ impl fmt::Debug for Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     entries: Vec<Entry>,
+    tables: Vec<TableEntry>,
 }
 
 impl Registry {
@@ -249,6 +261,21 @@ impl Registry {
                 Some((Box::new(AnySink(c)) as Box<dyn AnyConfig>, whole))
             },
         });
+    }
+
+    /// Adds a type of enrichment table.
+    pub fn table<C: TableConfig>(&mut self) {
+        let entry = TableEntry::new::<C>();
+        assert!(
+            self.tables.iter().all(|t| t.type_name != entry.type_name),
+            "{entry:?} is registered twice"
+        );
+        self.tables.push(entry);
+    }
+
+    /// The types of enrichment tables.
+    pub fn tables(&self) -> impl Iterator<Item = &TableEntry> {
+        self.tables.iter()
     }
 
     /// A type that is named twice would make the first one unreachable: a mistake in our own `register`, found by any test.

@@ -113,6 +113,11 @@ pub trait TransformConfig: DeserializeOwned + JsonSchema + Send + Sync + 'static
     fn outputs(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// Names of the enrichment tables it uses, so that a reload knows whom a changed table concerns.
+    fn tables(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The configuration of a transform that remembers.
@@ -131,6 +136,11 @@ pub trait StatefulConfig: DeserializeOwned + JsonSchema + Send + Sync + 'static 
 
     /// Names of further outputs (`id.name`), besides the unnamed one and `.errors`.
     fn outputs(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Names of the enrichment tables it uses, so that a reload knows whom a changed table concerns.
+    fn tables(&self) -> Vec<String> {
         Vec::new()
     }
 }

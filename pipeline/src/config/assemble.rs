@@ -13,13 +13,14 @@ use super::graph::{Graph, Node};
 use super::interpolate;
 use super::options::{EngineKeys, Globals, SINK_KEYS, SOURCE_KEYS, TRANSFORM_KEYS, TestCase, Top};
 use super::suggest;
+use super::tables;
 use super::tree::{Entry, Node as Tree, Table, Value};
 use crate::component::{self, Kind, Place, Registry};
 
 pub(super) const SECTIONS: [Kind; 3] = [Kind::Source, Kind::Transform, Kind::Sink];
 
 /// Sections of later versions, better refused by name than as unknown.
-const LATER: [&str; 4] = ["enrichment_tables", "report", "peer", "retention"];
+const LATER: [&str; 3] = ["report", "peer", "retention"];
 
 /// A graph in the making: what the checks need besides what runs.
 pub(super) struct Draft {
@@ -57,10 +58,13 @@ pub(super) fn assemble(mut root: Table, registry: &Registry, shared: &Shared<'_>
             sections.push((kind, entry));
         }
     }
+    let tables = root.take(tables::SECTION);
+    let tables = tables.map(|section| tables::open(section, registry, shared));
     let (tests, globals) = top(root, shared).unwrap_or_default();
     let graph = Graph {
         tests,
         globals: Arc::new(globals),
+        tables: tables.unwrap_or_default(),
         ..Graph::default()
     };
     let mut draft = Draft {
@@ -107,7 +111,7 @@ fn top(mut root: Table, shared: &Shared<'_>) -> Option<(Vec<TestCase>, Globals)>
         table: &root,
         place: Place::start_of(0),
         path: String::new(),
-        others: &["sources", "transforms", "sinks"],
+        others: &["sources", "transforms", "sinks", tables::SECTION],
         what: "a configuration".to_owned(),
     };
     let (top, _) = reader.read::<Top>()?;
@@ -368,7 +372,7 @@ impl Saying<'_> {
 
 /// A table in which every string with variables also says, by a digest, what they stand for now: enough to see a change, and
 /// no secret is kept for it. What cannot be filled in stays as written.
-fn meaning(table: &Table, env: &dyn Env) -> Table {
+pub(super) fn meaning(table: &Table, env: &dyn Env) -> Table {
     fn node(tree: &Tree, env: &dyn Env) -> Tree {
         let value = match &tree.value {
             Value::Text(text) => Value::Text(match interpolate::fill(text, env, &mut Vec::new()) {

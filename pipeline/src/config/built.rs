@@ -25,6 +25,11 @@ pub(super) fn build(draft: &Draft, shared: &Shared<'_>) {
 }
 
 fn errors(node: &Node, draft: &Draft) -> Vec<BuildError> {
+    let broken = &draft.graph.tables.broken;
+    if node.component.tables().iter().any(|id| broken.contains(id)) {
+        // The table's own mistake has been told.
+        return Vec::new();
+    }
     let built = node.component.build(&draft.graph.context(node));
     built.err().into_iter().flatten().collect()
 }
@@ -53,7 +58,7 @@ fn say(error: BuildError, node: &Node, shared: &Shared<'_>) {
 }
 
 /// Where the value of a key path (`route[0].receiver`) stands; of what is not there, the nearest table above it.
-fn place_of(table: &Table, path: &str) -> Option<Place> {
+pub(super) fn place_of(table: &Table, path: &str) -> Option<Place> {
     let (key, rest) = path.split_once('.').unwrap_or((path, ""));
     let (name, index) = key.split_once('[').unwrap_or((key, ""));
     let entry = table.get(name)?;

@@ -11,6 +11,7 @@ use super::graph::{Graph, Node, OutputRef};
 use super::inputs::{glob, outputs, resolve};
 use super::options::{BufferKind, Log, Redaction};
 use super::suggest;
+use super::tables;
 use super::tree::Table;
 use crate::component::{Kind, Place};
 
@@ -85,6 +86,7 @@ pub(super) fn graph(draft: &mut Draft, shared: &Shared<'_>) {
         slow_neighbours(&draft.graph, shared);
     }
     tests(draft, shared);
+    tables::unused(draft, shared);
 }
 
 /// Says each cycle once, with its whole path. Whether there was one.

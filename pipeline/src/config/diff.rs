@@ -56,7 +56,9 @@ impl Graph {
         for node in self.nodes() {
             match new.node(&node.id) {
                 None => changes.removed.push(node.id.clone()),
-                Some(other) if same(node, other) => changes.unchanged.push(node.id.clone()),
+                Some(other) if same(node, other) && self.same_tables(node, new) => {
+                    changes.unchanged.push(node.id.clone())
+                }
                 Some(_) => changes.changed.push(node.id.clone()),
             }
         }
@@ -66,6 +68,13 @@ impl Graph {
                 .map(|node| node.id.clone()),
         );
         changes
+    }
+
+    /// Whether the tables that the component uses mean the same in `new`.
+    fn same_tables(&self, node: &Node, new: &Graph) -> bool {
+        let meaning = |graph: &Graph, id: &str| graph.tables.meanings.get(id).cloned();
+        let mut tables = node.component.tables().into_iter();
+        tables.all(|id| meaning(self, &id) == meaning(new, &id))
     }
 }
 

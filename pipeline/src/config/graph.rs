@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::options::{EngineOptions, Globals, TestCase};
 use super::tree::Table;
 use crate::component::{AnyConfig, Context, Entry, Kind, Place};
+use crate::table::Tables;
 
 /// One output of one component: `parsed`, `watch.alerts`, `parsed.errors`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +79,8 @@ pub struct Graph {
     pub tests: Vec<TestCase>,
     /// What holds for the whole program.
     pub globals: Arc<Globals>,
+    /// What events are looked up in.
+    pub tables: Tables,
 }
 
 impl Graph {
@@ -109,6 +112,7 @@ impl Graph {
             globals: Arc::clone(&self.globals),
             request: node.engine.request.clone(),
             batch: node.engine.batch,
+            tables: self.tables.clone(),
         }
     }
 }

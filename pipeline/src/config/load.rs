@@ -12,6 +12,7 @@ use super::de::{Reader, Shared};
 use super::diagnostic::{Diagnostic, Diagnostics, Files, Severity};
 use super::env::Env;
 use super::graph::Graph;
+use super::tables;
 use super::tree::{self, Entry, Node as Tree, Table, Value};
 use crate::component::{AnyConfig, BuildErrors, Kind, Place, Registry};
 
@@ -194,7 +195,8 @@ fn merge(tables: Vec<(u32, Table)>, files: &Files, found: &mut Vec<Diagnostic>) 
     let mut root = Table::default();
     for (_, table) in tables {
         for entry in table.0 {
-            let section = SECTIONS.iter().any(|kind| kind.section() == entry.key);
+            let section = SECTIONS.iter().any(|kind| kind.section() == entry.key)
+                || entry.key == tables::SECTION;
             let Some(at) = root.0.iter().position(|known| known.key == entry.key) else {
                 root.0.push(entry);
                 continue;

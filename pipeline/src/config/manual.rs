@@ -8,13 +8,20 @@ use serde_json::Value;
 
 use super::options::{EngineKeys, SINK_KEYS, TRANSFORM_KEYS};
 use crate::component::{Entry, Kind, Registry, Workers};
+use crate::table::TableEntry;
 
-/// The manual pages of every component of that type (a source and a sink may share a name), or `None` if there is none.
+/// The manual pages of every component of that type (a source, a sink and a table may share a name), or `None` if there is none.
 pub fn manual(registry: &Registry, type_name: &str) -> Option<String> {
     let pages: Vec<String> = registry
         .iter()
         .filter(|entry| entry.type_name == type_name)
         .map(page)
+        .chain(
+            registry
+                .tables()
+                .filter(|entry| entry.type_name == type_name)
+                .map(table_page),
+        )
         .collect();
     (!pages.is_empty()).then(|| pages.join("\n"))
 }
@@ -73,6 +80,25 @@ fn page(entry: &Entry) -> String {
             );
         }
     }
+    out
+}
+
+fn table_page(entry: &TableEntry) -> String {
+    let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
+    let own = entry
+        .schema(&mut SchemaGenerator::from(settings))
+        .to_value();
+    let mut out = format!("# {} (an enrichment table)\n\n", entry.type_name);
+    if let Some(about) = own["description"].as_str() {
+        _ = writeln!(out, "{about}\n");
+    }
+    _ = writeln!(
+        out,
+        "```toml\n[enrichment_tables.NAME]\ntype = \"{}\"\n{}\n```\n\n## Options\n",
+        entry.type_name,
+        entry.example.trim()
+    );
+    options(&own, "", &mut out);
     out
 }
 

@@ -23,6 +23,7 @@ mod options;
 mod render;
 mod schema;
 mod suggest;
+mod tables;
 mod tree;
 mod values;
 mod words;
@@ -39,6 +40,7 @@ pub use options::{
 };
 pub use schema::schema;
 pub use suggest::nearest;
+pub(crate) use tables::parse_table;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::options::{EngineKeys, SINK_KEYS, SOURCE_KEYS, TRANSFORM_KEYS, Top};
 use crate::component::{Entry, Kind, Registry};
+use crate::table::TableEntry;
 
 /// The schema (draft 2020-12) of a file with the components of `registry`.
 pub fn schema(registry: &Registry) -> Value {
@@ -26,6 +27,17 @@ pub fn schema(registry: &Registry) -> Value {
         });
         insert(&mut root, "properties", kind.section(), section);
     }
+    let tables: Vec<Value> = registry
+        .tables()
+        .map(|entry| table(entry, &mut generator))
+        .collect();
+    let section = json!({
+        "type": "object",
+        "description": "Tables that events are looked up in, by the name you give them.",
+        "propertyNames": { "pattern": "^[a-z0-9_]+$" },
+        "additionalProperties": { "oneOf": tables },
+    });
+    insert(&mut root, "properties", "enrichment_tables", section);
     for (name, definition) in generator.take_definitions(true) {
         insert(&mut root, "$defs", &name, definition);
     }
@@ -65,6 +77,25 @@ fn component(entry: &Entry, engine: &Value, generator: &mut SchemaGenerator) -> 
         if !own.contains_key("description") {
             own.insert("description".to_owned(), json!(entry.summary()));
         }
+    }
+    own
+}
+
+/// One type of enrichment table.
+fn table(entry: &TableEntry, generator: &mut SchemaGenerator) -> Value {
+    let mut own = entry.schema(generator).to_value();
+    insert(
+        &mut own,
+        "properties",
+        "type",
+        json!({ "const": entry.type_name }),
+    );
+    if let Some(own) = own.as_object_mut() {
+        let required = own.entry("required").or_insert_with(|| json!([]));
+        if let Some(required) = required.as_array_mut() {
+            required.insert(0, json!("type"));
+        }
+        own.insert("title".to_owned(), json!(entry.type_name));
     }
     own
 }

@@ -141,6 +141,10 @@ component_metrics! {
         duplicates = "events_duplicate_total" on USED, "Events the receiver knew already by their id.";
         /// Events that the receiver took but stored elsewhere (a failure store).
         redirected = "events_redirected_total" on USED, "Events the receiver stored in another place than asked.";
+        /// Events that went into another one (`join`); they are also counted as left out by name.
+        joined = "events_joined_total" on USED, "Parts of a message that went into the event of its first part.";
+        /// What a stateful transform had to let go of early, because it remembers no more than so much.
+        evicted = "state_evicted_total" on USED, "Things a stateful transform let go of early, to stay within its bounds.";
         /// Events without an attributable source address.
         unattributed = "events_unattributed_total" on USED, "Events about which it is not known where they came from.";
         /// Writes that were tried again.
@@ -197,6 +201,8 @@ component_metrics! {
         dead_lettered = "events_dead_lettered_total" by ["reason"], "Events put into the dead letters.";
         /// Answers the HTTP client got, by status.
         http_responses = "http_client_responses_total" by ["status"], "HTTP answers received.";
+        /// Events that an enrichment table knows nothing of.
+        enrichment_misses = "enrichment_misses_total" by ["table"], "Events whose key was not in an enrichment table.";
         /// Places where input is known to be missing, by kind.
         gaps = "gap_detected_total" by ["kind"], "Places where input is known to be missing.";
         /// The program's own events, by code; use [`ComponentMetrics::tell`].

@@ -33,6 +33,7 @@ pub use tracing;
 use samples::{Families, Samples};
 
 pub use crate::component::Kind;
+use crate::table::Table;
 use crate::told::{OwnEvents, Told};
 
 /// What stands before every name.
@@ -52,6 +53,7 @@ pub struct Telemetry {
     own_events: Arc<OwnEvents>,
     /// Sinks for whose sake every source waits.
     held: Mutex<Vec<String>>,
+    tables: Mutex<Vec<Arc<Table>>>,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ struct Component {
 pub struct ComponentHealth {
     /// Its name in the graph.
     pub id: String,
-    /// `source`, `transform` or `sink`.
+    /// `source`, `transform`, `sink` or `enrichment_table`.
     pub kind: &'static str,
     /// Its type, like `elasticsearch`.
     #[serde(rename = "type")]
@@ -129,7 +131,13 @@ impl Telemetry {
             load_errors: Counter::default(),
             own_events: Arc::default(),
             held: Mutex::default(),
+            tables: Mutex::default(),
         })
+    }
+
+    /// The enrichment tables of the running graph: they are counted, and one whose file is broken is told of.
+    pub(crate) fn set_tables(&self, tables: Vec<Arc<Table>>) {
+        *self.tables.lock() = tables;
     }
 
     /// Counters for one more worker of component `id`. Call it once per worker and keep what it gives: when that is dropped,
@@ -206,7 +214,19 @@ impl Telemetry {
                 health: worst.unwrap_or(Health::Finished),
             }
         };
-        components.iter().map(health).collect()
+        let mut all: Vec<_> = components.iter().map(health).collect();
+        drop(components);
+        all.extend(self.tables.lock().iter().map(|table| {
+            let state = table.state();
+            ComponentHealth {
+                id: state.id,
+                kind: "enrichment_table",
+                component_type: state.type_name.to_owned(),
+                // The rows of before are in force, so it does its work.
+                health: state.trouble.map_or(Health::Healthy, Health::Degraded),
+            }
+        }));
+        all
     }
 
     /// Whether every source has been started and every component does its work.
@@ -268,8 +288,40 @@ impl Telemetry {
             samples.expose(PREFIX, &labels, &mut families);
         }
         self.own(&mut families);
+        self.of_tables(&mut families);
         process::read(&mut families);
         families.into_vec()
+    }
+
+    /// The enrichment tables.
+    #[expect(clippy::cast_precision_loss, reason = "rows fit into memory")]
+    fn of_tables(&self, families: &mut Families) {
+        for table in self.tables.lock().iter() {
+            let state = table.state();
+            let labels = [
+                ("table", state.id.as_str()),
+                ("table_type", state.type_name),
+                ("host", self.host.as_str()),
+            ];
+            families.gauge(
+                "pvetrail_enrichment_table_rows",
+                "Rows of an enrichment table that are in force.",
+                &labels,
+                state.rows as f64,
+            );
+            families.counter(
+                "pvetrail_enrichment_table_loads_total",
+                "Files of an enrichment table that took effect.",
+                &labels,
+                state.loads as f64,
+            );
+            families.counter(
+                "pvetrail_enrichment_table_failures_total",
+                "Files of an enrichment table that were refused, so that the rows of before stayed in force.",
+                &labels,
+                state.failures as f64,
+            );
+        }
     }
 
     /// What the program as a whole has to say.

@@ -1,5 +1,6 @@
 //! Benches for transforms: the component alone, without an engine around it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Names, parse};
@@ -14,6 +15,7 @@ use crate::component::{
 use crate::event::Event;
 use crate::mark::{LaneId, Mark};
 use crate::outputs::Outputs;
+use crate::table::Table;
 
 /// A transform to feed.
 pub struct TransformBench {
@@ -25,9 +27,18 @@ pub struct TransformBench {
 
 /// A transform configured by `toml`, its own keys only.
 pub fn transform<C: TransformConfig>(toml: &str) -> TransformBench {
+    transform_with::<C>(toml, [])
+}
+
+/// The same with enrichment tables.
+pub fn transform_with<C: TransformConfig>(
+    toml: &str,
+    tables: impl IntoIterator<Item = Arc<Table>>,
+) -> TransformBench {
     let mut registry = Registry::new();
     registry.transform::<C>();
     let (config, cx) = parse(Kind::Transform, C::TYPE, toml, &registry);
+    let cx = cx.with_tables(tables);
     let transform = match config.build(&cx) {
         Ok(Component::Transform(transform)) => transform,
         Ok(_) => unreachable!("a TransformConfig builds a transform"),
@@ -154,6 +165,9 @@ pub struct Outcome {
     erred: Vec<Event>,
     filtered: u64,
     duplicates: u64,
+    joined: u64,
+    evicted: u64,
+    missed: Vec<(String, u64)>,
 }
 
 impl Outcome {
@@ -191,6 +205,9 @@ impl Outcome {
             erred: out.erred,
             filtered: out.filtered,
             duplicates: out.duplicates,
+            joined: out.joined,
+            evicted: out.evicted,
+            missed: out.missed,
         }
     }
 
@@ -241,5 +258,20 @@ impl Outcome {
     /// How many of these were copies of others.
     pub fn duplicates(&self) -> u64 {
         self.duplicates
+    }
+
+    /// How many of those left out went into other events.
+    pub fn joined(&self) -> u64 {
+        self.joined
+    }
+
+    /// How many things were let go of early.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// How many events each table knew nothing of.
+    pub fn missed(&self) -> &[(String, u64)] {
+        &self.missed
     }
 }

@@ -137,8 +137,7 @@ impl Stage {
     fn settle(&mut self, beside: Option<Batch>) {
         let out = &mut self.out;
         let metrics = &self.node.metrics;
-        metrics.filtered.add(std::mem::take(&mut out.filtered));
-        metrics.duplicates.add(std::mem::take(&mut out.duplicates));
+        out.count(metrics);
         let errors = std::mem::take(&mut out.errors);
         if errors > 0 {
             metrics.errors.add([out.tag(), "processing"], errors);

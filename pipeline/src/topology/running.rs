@@ -18,6 +18,7 @@ use super::unit::Unit;
 use crate::config::{Graph, OutputRef};
 use crate::dlq::DeadLetters;
 use crate::redact::{RedactMode, Redactor};
+use crate::table::Keeper;
 use crate::telemetry::Telemetry;
 use crate::told::Told;
 
@@ -52,6 +53,7 @@ pub struct Topology {
     shared: Shared,
     units: Vec<Unit>,
     guard: Guard,
+    tables: Keeper,
 }
 
 /// How long a reload waits for whoever has to end, and for the answers owed to a source that changes.
@@ -82,16 +84,25 @@ impl Topology {
             options,
             shared,
             units: Vec::new(),
+            tables: Keeper::default(),
         };
         for plan in plan(&graph) {
             let unit = topology.unit(plan, None)?;
             topology.units.push(unit);
         }
         topology.wire();
+        topology.keep_tables()?;
         topology.start_new()?;
         topology.watch();
         topology.options.telemetry.set_started();
         Ok(topology)
+    }
+
+    /// From now on the tables of this graph are read again when their files change.
+    fn keep_tables(&mut self) -> Result<(), String> {
+        let tables: Vec<_> = self.graph.tables.iter().cloned().collect();
+        self.options.telemetry.set_tables(tables.clone());
+        self.tables.keep(tables)
     }
 
     fn unit(&self, plan: UnitPlan, inlet: Option<crate::lane::LaneSender>) -> Result<Unit, String> {
@@ -227,6 +238,7 @@ impl Topology {
         }
         // What goes on feeds the new lanes from here on, in one step: no event falls between the old and the new.
         self.wire();
+        self.keep_tables()?;
         self.end_units(&mut going).await?;
         self.start_new()?;
         self.watch();

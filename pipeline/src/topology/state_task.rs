@@ -200,12 +200,8 @@ impl StateTask {
         let node = Arc::clone(&self.node);
         let counts = self.wrapper.take_counts();
         let metrics = &node.metrics;
-        metrics
-            .filtered
-            .add(std::mem::take(&mut self.out.filtered) + counts.replayed);
-        metrics
-            .duplicates
-            .add(std::mem::take(&mut self.out.duplicates));
+        self.out.count(metrics);
+        metrics.filtered.add(counts.replayed);
         metrics.checkpoints.add(counts.snapshots);
         metrics.checksum_errors.add(counts.useless);
         metrics.failed_events.add(counts.rejected);
