@@ -2,22 +2,29 @@
 //!
 //! - `GET /health`: the process is alive · `GET /ready`: every source is started and every sink does its work, else 503 and why
 //! - `GET /metrics`: Prometheus' text format · `POST /reload`: reads the configuration again; from this machine only
-//! - with a token configured, everything but `/health` and `/ready` wants `Authorization: Bearer …`
+//! - with a token configured, everything but `/health` and `/ready` wants `Authorization: Bearer …`: the operator's token
+//!   opens all of these, the auditor's only `/metrics`
+//! - TLS files are read again when they change; the rest of `[admin]` takes effect with a reload
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Extension, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::IncomingStream;
 use axum::{Json, Router};
-use pipeline::Telemetry;
+use parking_lot::RwLock;
 use pipeline::config::Admin;
+use pipeline::net::{ListenAt, ListenOptions, Listener};
+use pipeline::{Secret, Telemetry};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 /// What a reload comes to: what changed, or why nothing did.
 pub(crate) type Reloaded = Result<Value, Value>;
@@ -29,47 +36,184 @@ pub(crate) type ReloadRequest = oneshot::Sender<Reloaded>;
 struct Desk {
     telemetry: Arc<Telemetry>,
     reload: mpsc::Sender<ReloadRequest>,
-    /// Any of these opens the doors that need one.
-    tokens: Vec<String>,
+    tokens: RwLock<Tokens>,
 }
 
-/// Begins to listen. The server ends with the runtime it was started in.
-pub(crate) async fn start(
-    options: &Admin,
-    telemetry: Arc<Telemetry>,
-    reload: mpsc::Sender<ReloadRequest>,
-) -> Result<SocketAddr, String> {
-    let address = options.address;
-    if options.tls.is_some() {
-        return Err("[admin] tls is not offered by this version; put a proxy in front, or listen on 127.0.0.1".to_owned());
-    }
-    let tokens: Vec<String> = [&options.operator_token, &options.auditor_token]
-        .into_iter()
-        .flatten()
-        .map(|token| token.expose().to_owned())
-        .collect();
-    if !address.ip().is_loopback() && tokens.is_empty() {
-        return Err(format!(
-            "[admin] address = \"{address}\" can be reached from other machines: set operator_token as well"
-        ));
-    }
-    let help = "set another [admin] address, or enabled = false";
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|why| format!("cannot listen on {address}: {why}; {help}"))?;
-    let bound = listener.local_addr().map_err(|why| why.to_string())?;
-    let desk = Arc::new(Desk {
-        telemetry,
-        reload,
-        tokens,
-    });
-    let service = router(desk).into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move {
-        if let Err(why) = axum::serve(listener, service).await {
-            tracing::error!(%why, "the admin server has ended");
+/// Who may come in. Without any token everybody may.
+#[derive(Default)]
+struct Tokens {
+    operator: Option<Secret>,
+    auditor: Option<Secret>,
+}
+
+impl Tokens {
+    fn of(options: &Admin) -> Tokens {
+        Tokens {
+            operator: options.operator_token.clone(),
+            auditor: options.auditor_token.clone(),
         }
-    });
-    Ok(bound)
+    }
+
+    fn role(&self, shown: Option<&str>) -> Option<Role> {
+        if self.operator.is_none() && self.auditor.is_none() {
+            return Some(Role::Operator);
+        }
+        let shown = shown?;
+        let is = |token: &Option<Secret>| {
+            token
+                .as_ref()
+                .is_some_and(|token| same(token.expose().as_bytes(), shown.as_bytes()))
+        };
+        // Both are compared whatever the first says, so the time tells nothing.
+        match (is(&self.operator), is(&self.auditor)) {
+            (true, _) => Some(Role::Operator),
+            (false, true) => Some(Role::Auditor),
+            (false, false) => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Operator,
+    Auditor,
+}
+
+/// The listening server.
+pub(crate) struct Server {
+    options: Admin,
+    desk: Arc<Desk>,
+    /// Its address and its task; none where no port is open.
+    open: Option<(SocketAddr, JoinHandle<()>)>,
+}
+
+/// Connections at once, far more than scrapers and people need [connections].
+const CONNECTIONS: usize = 256;
+
+impl Server {
+    /// Begins to listen, where the options say so. The server ends with this value.
+    pub(crate) fn start(
+        options: &Admin,
+        telemetry: Arc<Telemetry>,
+        reload: mpsc::Sender<ReloadRequest>,
+    ) -> Result<Server, String> {
+        let desk = Arc::new(Desk {
+            telemetry,
+            reload,
+            tokens: RwLock::new(Tokens::of(options)),
+        });
+        let mut server = Server {
+            options: options.clone(),
+            desk,
+            open: None,
+        };
+        server.listen()?;
+        Ok(server)
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.open.as_ref().map(|(address, _)| *address)
+    }
+
+    /// Goes on with other options. If these cannot be, the old ones stay in force.
+    pub(crate) async fn change(&mut self, options: &Admin) -> Result<(), String> {
+        let before = std::mem::replace(&mut self.options, options.clone());
+        let place = |admin: &Admin| (admin.enabled, admin.address, admin.tls.clone());
+        let moves = place(&before) != place(options);
+        if moves {
+            // The port may be the same one, so it is given up first.
+            self.close().await;
+            if let Err(why) = self.listen() {
+                self.options = before;
+                self.listen()?;
+                return Err(why);
+            }
+        }
+        *self.desk.tokens.write() = Tokens::of(options);
+        Ok(())
+    }
+
+    fn listen(&mut self) -> Result<(), String> {
+        if !self.options.enabled {
+            return Ok(());
+        }
+        let address = self.options.address;
+        if !address.ip().is_loopback()
+            && self.options.operator_token.is_none()
+            && self.options.auditor_token.is_none()
+        {
+            return Err(format!(
+                "[admin] address = \"{address}\" can be reached from other machines: set operator_token as well"
+            ));
+        }
+        let options = ListenOptions {
+            tls: self.options.tls.clone(),
+            alpn: &["http/1.1"],
+            max_connections: CONNECTIONS,
+            idle_timeout: Some(Duration::from_secs(300)),
+            ..ListenOptions::new(ListenAt::Tcp(address))
+        };
+        let listener = Listener::bind(&options, None)
+            .map_err(|why| format!("[admin] {why}; set another address, or enabled = false"))?;
+        let bound = listener.local_addr().unwrap_or(address);
+        let door = Door { listener, bound };
+        let service = router(Arc::clone(&self.desk)).into_make_service_with_connect_info::<From>();
+        let task = tokio::spawn(async move {
+            if let Err(why) = axum::serve(door, service).await {
+                tracing::error!(%why, "the admin server has ended");
+            }
+        });
+        self.open = Some((bound, task));
+        Ok(())
+    }
+
+    async fn close(&mut self) {
+        if let Some((_, task)) = self.open.take() {
+            task.abort();
+            // It ends by being called off, which is no failure.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some((_, task)) = &self.open {
+            task.abort();
+        }
+    }
+}
+
+/// A listener as the web server takes it.
+struct Door {
+    listener: Listener,
+    bound: SocketAddr,
+}
+
+impl axum::serve::Listener for Door {
+    type Io = pipeline::net::Stream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let accepted = self.listener.accept().await;
+        let peer = accepted.peer.address.unwrap_or(self.bound);
+        (accepted.stream, peer)
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        Ok(self.bound)
+    }
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+struct From(SocketAddr);
+
+impl Connected<IncomingStream<'_, Door>> for From {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+        From(*stream.remote_addr())
+    }
 }
 
 fn router(desk: Arc<Desk>) -> Router {
@@ -87,28 +231,34 @@ fn router(desk: Arc<Desk>) -> Router {
         .with_state(desk)
 }
 
-/// Lets requests with one of the tokens through, and all of them where there is none.
-async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+/// Lets requests with one of the tokens through, and all of them where there is none; puts the role into the request.
+async fn guard(State(desk): State<Arc<Desk>>, mut request: Request, next: Next) -> Response {
     let shown = request
         .headers()
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "));
-    let allowed = desk.tokens.is_empty()
-        || shown.is_some_and(|shown| {
-            desk.tokens
-                .iter()
-                .any(|token| same(token.as_bytes(), shown.as_bytes()))
-        });
-    if !allowed {
+    let role = desk.tokens.read().role(shown);
+    let Some(role) = role else {
+        let what = if shown.is_some() {
+            "a wrong token"
+        } else {
+            "no token"
+        };
+        desk.telemetry.admin_refused();
+        pipeline::log_limited!(
+            warn,
+            path = request.uri().path(),
+            "the admin server turned away a request with {what}"
+        );
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-        return (
-            StatusCode::UNAUTHORIZED,
-            challenge,
-            Json(json!({ "error": "a token is needed: Authorization: Bearer …" })),
-        )
-            .into_response();
-    }
+        let error = format!(
+            "{what} was shown: send Authorization: Bearer … with operator_token or auditor_token of [admin]"
+        );
+        let body = Json(json!({ "error": error }));
+        return (StatusCode::UNAUTHORIZED, challenge, body).into_response();
+    };
+    request.extensions_mut().insert(role);
     next.run(request).await
 }
 
@@ -149,9 +299,14 @@ async fn ready(State(desk): State<Arc<Desk>>) -> Response {
 
 async fn reload(
     State(desk): State<Arc<Desk>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(From(peer)): ConnectInfo<From>,
+    Extension(role): Extension<Role>,
     request: Request,
 ) -> Response {
+    if role != Role::Operator {
+        let error = "a reload wants the operator's token";
+        return (StatusCode::FORBIDDEN, Json(json!({ "error": error }))).into_response();
+    }
     // A page in a browser on this machine can send a POST here too; it cannot leave its origin out.
     let foreign = request.headers().contains_key(header::ORIGIN);
     if !peer.ip().to_canonical().is_loopback() || foreign {
@@ -181,123 +336,4 @@ async fn reload(
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use pipeline::Health;
-    use pipeline::telemetry::Kind;
-
-    use super::*;
-
-    struct Server {
-        url: String,
-        telemetry: Arc<Telemetry>,
-        reloads: mpsc::Receiver<ReloadRequest>,
-    }
-
-    async fn server(toml: &str) -> Result<Server, String> {
-        let mut options: Admin = toml::from_str(toml).unwrap();
-        options.address.set_port(0);
-        let telemetry = Telemetry::new("pve1", "0.1.0");
-        let (ask, reloads) = mpsc::channel(1);
-        let bound = start(&options, Arc::clone(&telemetry), ask).await?;
-        Ok(Server {
-            url: format!("http://127.0.0.1:{}", bound.port()),
-            telemetry,
-            reloads,
-        })
-    }
-
-    async fn ask(request: reqwest::RequestBuilder) -> (u16, String) {
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
-    }
-
-    fn client() -> reqwest::Client {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        reqwest::Client::builder().no_proxy().build().unwrap()
-    }
-
-    #[tokio::test]
-    async fn it_is_alive_before_it_is_ready_and_says_what_is_missing() {
-        let server = server("").await.unwrap();
-        let sink = server
-            .telemetry
-            .component("es", Kind::Sink, "elasticsearch");
-        assert_eq!(
-            ask(client().get(format!("{}/health", server.url))).await.0,
-            200
-        );
-        sink.health()
-            .set(Health::Failing("connection refused".to_owned()));
-        server.telemetry.set_started();
-        let (status, text) = ask(client().get(format!("{}/ready", server.url))).await;
-        assert_eq!(status, 503);
-        assert!(text.contains("connection refused"), "{text}");
-        sink.health().set(Health::Healthy);
-        assert_eq!(
-            ask(client().get(format!("{}/ready", server.url))).await.0,
-            200
-        );
-        let (status, text) = ask(client().get(format!("{}/metrics", server.url))).await;
-        assert_eq!(status, 200);
-        assert!(text.contains("component_id=\"es\""), "{text}");
-    }
-
-    #[tokio::test]
-    async fn reload_answers_with_what_changed_or_why_not() {
-        let mut server = server("").await.unwrap();
-        tokio::spawn(async move {
-            server
-                .reloads
-                .recv()
-                .await
-                .unwrap()
-                .send(Ok(json!({ "added": ["a"] })))
-                .unwrap();
-            server
-                .reloads
-                .recv()
-                .await
-                .unwrap()
-                .send(Err(json!({ "error": "no" })))
-                .unwrap();
-        });
-        let url = format!("{}/reload", server.url);
-        assert_eq!(ask(client().get(&url)).await.0, 405);
-        assert_eq!(
-            ask(client().post(&url)).await,
-            (200, "{\"added\":[\"a\"]}".to_owned())
-        );
-        assert_eq!(
-            ask(client().post(&url)).await,
-            (422, "{\"error\":\"no\"}".to_owned())
-        );
-        assert_eq!(
-            ask(client().post(&url).header("origin", "http://evil.example"))
-                .await
-                .0,
-            403
-        );
-        assert_eq!(ask(client().post(&url)).await.0, 503);
-    }
-
-    #[tokio::test]
-    async fn a_token_guards_what_is_worth_guarding() {
-        let server = server("operator_token = \"s3cret\"").await.unwrap();
-        let url = format!("{}/metrics", server.url);
-        assert_eq!(ask(client().get(&url)).await.0, 401);
-        assert_eq!(ask(client().get(&url).bearer_auth("s3creT")).await.0, 401);
-        assert_eq!(ask(client().get(&url).bearer_auth("s3cret")).await.0, 200);
-        assert_eq!(
-            ask(client().get(format!("{}/health", server.url))).await.0,
-            200
-        );
-    }
-
-    #[tokio::test]
-    async fn other_machines_are_not_let_in_without_a_token() {
-        let why = server("address = \"0.0.0.0:1\"").await.err().unwrap();
-        assert!(why.contains("operator_token"), "{why}");
-    }
-}
+mod tests;

@@ -78,8 +78,8 @@ async fn try_run(job: Job) -> Result<bool, String> {
         graph.transforms.len(),
         graph.sinks.len(),
     );
-    if admin.enabled {
-        let address = admin::start(&admin, Arc::clone(&telemetry), ask.clone()).await?;
+    let mut server = admin::Server::start(&admin, Arc::clone(&telemetry), ask)?;
+    if let Some(address) = server.address() {
         tracing::info!(%address, "metrics, health and reload");
     }
     let options = Options {
@@ -101,7 +101,7 @@ async fn try_run(job: Job) -> Result<bool, String> {
                 break;
             }
         };
-        let result = reload(&mut topology, reader.as_ref(), &telemetry).await;
+        let result = reload(&mut topology, reader.as_ref(), &telemetry, &mut server).await;
         if let Some(answer) = answer {
             // Who asked may have gone; the log has it too.
             let _ = answer.send(result);
@@ -133,6 +133,7 @@ async fn reload(
     topology: &mut Topology,
     reader: Option<&Reader>,
     telemetry: &Telemetry,
+    server: &mut admin::Server,
 ) -> Reloaded {
     let Some(reader) = reader else {
         return Err(json!({ "error": "this graph has no files to read again" }));
@@ -154,8 +155,15 @@ async fn reload(
     match topology.reload(graph).await {
         Ok(changes) => {
             let now = &topology.graph().globals;
-            if before.admin != now.admin || before.log != now.log {
-                tracing::warn!("what changed in [admin] and [log] takes effect at the next start");
+            if before.log != now.log {
+                tracing::warn!("what changed in [log] takes effect at the next start");
+            }
+            if before.admin != now.admin
+                && let Err(why) = server.change(&now.admin).await
+            {
+                telemetry.load_error();
+                tracing::error!("{why}; the admin server goes on as it was");
+                return Err(json!({ "error": why }));
             }
             tracing::info!(added = ?changes.added, changed = ?changes.changed, removed = ?changes.removed, "reloaded");
             Ok(

@@ -115,6 +115,7 @@ fn top(mut root: Table, shared: &Shared<'_>) -> Option<(Vec<TestCase>, Globals)>
         what: "a configuration".to_owned(),
     };
     let (top, _) = reader.read::<Top>()?;
+    check::admin(&top.admin, &root, shared);
     check::redaction(&top.redaction, &root, shared);
     check::log(&top.log, &root, shared);
     let globals = Globals {

@@ -9,11 +9,12 @@ use super::de::Shared;
 use super::diagnostic::Diagnostic;
 use super::graph::{Graph, Node, OutputRef};
 use super::inputs::{glob, outputs, resolve};
-use super::options::{BufferKind, Log, Redaction};
+use super::options::{Admin, BufferKind, Log, Redaction};
 use super::suggest;
 use super::tables;
 use super::tree::Table;
 use crate::component::{Kind, Place};
+use crate::net::ListenTls;
 
 /// The log's level is understood, before the log exists that would have to say that it is not.
 pub(super) fn log(log: &Log, root: &Table, shared: &Shared<'_>) {
@@ -23,6 +24,56 @@ pub(super) fn log(log: &Log, root: &Table, shared: &Shared<'_>) {
         let message = format!("`level` is not understood: {why}");
         shared.say(Diagnostic::error(place, "log.level", message).with_help(
             "write \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or one per module as in \"info,pipeline=debug\"",
+        ));
+    }
+}
+
+/// The admin server can listen, and not to everybody.
+pub(super) fn admin(admin: &Admin, root: &Table, shared: &Shared<'_>) {
+    if !admin.enabled {
+        return;
+    }
+    let section = root
+        .get("admin")
+        .map_or(Place::NONE, |entry| entry.key_place);
+    let at = |key: &str| {
+        let table = root.at("admin")?;
+        Some(table.get(key)?.node.place)
+    };
+    let reachable = !admin.address.ip().is_loopback();
+    if reachable && admin.operator_token.is_none() && admin.auditor_token.is_none() {
+        let message = format!(
+            "{} can be reached from other machines, and no token is asked for",
+            admin.address
+        );
+        shared.say(
+            Diagnostic::error(at("address").unwrap_or(section), "admin.address", message)
+                .with_help("set operator_token as well, like \"${cred:operator_token}\""),
+        );
+    }
+    if reachable
+        && admin.tls.is_none()
+        && (admin.operator_token.is_some() || admin.auditor_token.is_some())
+    {
+        shared.say(
+            Diagnostic::warning(
+                at("address").unwrap_or(section),
+                "admin.address",
+                "tokens travel in clear text",
+            )
+            .with_help("set tls = { crt_file = \"…\", key_file = \"…\" }"),
+        );
+    }
+    let mistakes = admin
+        .tls
+        .as_ref()
+        .map_or_else(Vec::new, ListenTls::mistakes);
+    for mistake in mistakes {
+        let place = at("tls").unwrap_or(section);
+        shared.say(Diagnostic::error(
+            place,
+            format!("admin.{}", mistake.key),
+            mistake.message,
         ));
     }
 }

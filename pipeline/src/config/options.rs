@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::component::{BatchDefaults, Spanned, Workers};
-use crate::net::{Secret, TlsOptions};
+use crate::net::{ListenTls, Secret};
 use crate::redact::{RedactMode, RedactOptions};
 use crate::units::{Bytes, Duration};
 
@@ -86,10 +86,10 @@ pub struct Admin {
     /// Where it listens; only this machine unless told otherwise.
     pub address: SocketAddr,
     /// TLS for it.
-    pub tls: Option<TlsOptions>,
-    /// What an operator shows: health, metrics, reload, graph.
+    pub tls: Option<ListenTls>,
+    /// What an operator shows: health, metrics, reload.
     pub operator_token: Option<Secret>,
-    /// What an auditor shows: besides, events, reports and export.
+    /// What an auditor shows: health, metrics.
     pub auditor_token: Option<Secret>,
 }
 

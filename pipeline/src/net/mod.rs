@@ -23,7 +23,7 @@ mod tests;
 
 pub use auth::{Auth, Secret};
 pub use http::{Http, HttpError, HttpOptions, Request};
-pub use listen::{Accepted, ListenAt, ListenOptions, ListenTls, Listener, Peer};
+pub use listen::{Accepted, ListenAt, ListenOptions, ListenTls, Listener, Peer, Stream};
 pub use origin::Networks;
 pub use response::Response;
 pub use tls::{TlsOptions, provider, reload_files};

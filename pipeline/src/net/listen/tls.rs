@@ -79,7 +79,7 @@ impl ListenTls {
     }
 
     /// Everything that is wrong with them.
-    pub(super) fn mistakes(&self) -> Vec<OptionError> {
+    pub fn mistakes(&self) -> Vec<OptionError> {
         let options = self.options();
         let mut mistakes = options.mistakes();
         if mistakes.is_empty() {
