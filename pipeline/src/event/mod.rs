@@ -309,6 +309,13 @@ impl Event {
         self.slots.push(Slot::int(field, value));
     }
 
+    /// Adds a point in time. The caller knows that neither the field nor one above or below it is there.
+    #[inline]
+    pub fn push_time(&mut self, field: Field, value: Time) {
+        debug_assert!(!self.has(field), "{field} is there already");
+        self.slots.push(Slot::time(field, value));
+    }
+
     /// Adds fields made before. The caller knows that none of them, and none above or below them, is there.
     #[inline]
     pub fn push_preset(&mut self, preset: &Preset) {

@@ -2,7 +2,8 @@
 //!
 //! - in: an event whose `message` is one frame, in whatever form it was written: RFC 5424, RFC 3164 and what goes by that
 //!   name, JSON as rsyslog writes it, CEE
-//! - out: `log.syslog.*`, `host.name`, `process.name`, `process.pid`, `@timestamp`; `message` is the text alone
+//! - out: `log.syslog.*`, `host.name`, `process.name`, `process.pid`, `@timestamp` (and `event.created`, when it was read);
+//!   `message` is the text alone
 //! - cannot be read: the whole text stays in `message`, with the tag `parse_error`, the reason in `error.message`, and
 //!   the peer's address as `host.name`; nothing is ever dropped
 //!
@@ -16,13 +17,14 @@ mod rfc3164;
 mod rfc5424;
 mod scan;
 mod stamp;
+mod write;
 
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
 
-use pipeline::{Buffer, Event, Field, Preset, Span, Time, Value, fields};
+use pipeline::{Buffer, Event, Field, Span, Time, Value, fields};
 
 use self::options::Networks;
 pub use self::options::{Format, ParseOptions};
@@ -49,7 +51,6 @@ pub struct Parser {
     format: Format,
     networks: Networks,
     stamps: Stamps,
-    presets: Box<[Preset]>,
 }
 
 /// What was found in a message so far. A span of length 0 is a part that is not there.
@@ -63,14 +64,26 @@ struct Read {
     app: Span,
     process: Span,
     message_id: Span,
+    message: Span,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most messages do not have, apart so that they do not pay for it.
+#[derive(Default)]
+struct Rare {
     /// The process where it was said as a number.
     pid: Option<i64>,
     data: Option<Value>,
-    message: Span,
     /// Texts that do not stand in the message as they are.
     rewritten: Vec<(Field, String)>,
     /// Members of a JSON message that have no field of their own.
     extra: Vec<(String, Value)>,
+}
+
+impl Read {
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
 }
 
 /// Why a message cannot be read, and at which byte of the buffer.
@@ -101,7 +114,6 @@ impl Parser {
             format: options.format,
             networks: options.networks.clone(),
             stamps: Stamps::new(options.zones.clone()),
-            presets: priority::presets(),
         }
     }
 
@@ -116,7 +128,7 @@ impl Parser {
     /// Reads the frame that stands in `message`. `now` gives the year to times that have none.
     pub fn parse(&mut self, event: &mut Event, sender: &Sender<'_>, now: Time) -> Outcome {
         let Some(whole) = event.span(fields::MESSAGE).or_else(|| move_in(event)) else {
-            return self.fail(event, sender, &Read::default(), "there is no text");
+            return write::failed(event, sender, &mut Read::default(), "there is no text");
         };
         let moment = Moment {
             now,
@@ -129,17 +141,17 @@ impl Parser {
         let result = self.read(text, at, moment, &mut read);
         match result {
             Ok(()) => {
-                let pid = scan::number(bytes(text, read.process)).or(read.pid);
+                let pid = scan::number(bytes(text, read.process));
                 let message = bytes(text, read.message);
-                let lines = memchr::memchr(b'#', message).and_then(|_| newlines(message));
-                self.write(event, sender, read, pid, lines);
+                let lines = memchr::memchr(b'#', message).and_then(|_| write::newlines(message));
+                write::parsed(event, sender, &mut read, pid, lines);
                 Outcome::Parsed
             }
             Err(why) => {
                 let place = why.at.saturating_sub(begin) + 1;
                 let (part, why) = (why.part, why.why);
                 let why = format!("this is no syslog message: {why}{part} (byte {place})");
-                self.fail(event, sender, &read, &why)
+                write::failed(event, sender, &mut read, &why)
             }
         }
     }
@@ -207,114 +219,6 @@ impl Parser {
             }
         }
     }
-
-    /// Writes what was read into the event.
-    #[inline]
-    fn write(
-        &self,
-        event: &mut Event,
-        sender: &Sender<'_>,
-        read: Read,
-        pid: Option<i64>,
-        lines: Option<Lines>,
-    ) {
-        match lines {
-            None => event.set_span(fields::MESSAGE, read.message),
-            Some(Lines::Fewer(len)) => {
-                let at = read.message.at;
-                event.set_span(fields::MESSAGE, Span { at, len });
-            }
-            Some(Lines::Rewritten(text)) => event.set(fields::MESSAGE, text),
-        }
-        self.write_header(event, sender, &read, pid);
-        if let Some(data) = read.data {
-            event.set(fields::SYSLOG_STRUCTURED_DATA, data);
-        }
-        for (field, text) in read.rewritten {
-            event.set(field, text);
-        }
-        if !read.extra.is_empty() {
-            event.set(fields::PVE_EXTRA, Value::Map(read.extra));
-        }
-    }
-
-    #[inline]
-    fn write_header(&self, event: &mut Event, sender: &Sender<'_>, read: &Read, pid: Option<i64>) {
-        match (read.facility, read.severity) {
-            (Some(facility), Some(severity)) => {
-                let priority = usize::from(facility) * 8 + usize::from(severity);
-                if let Some(preset) = self.presets.get(priority) {
-                    event.push_preset(preset);
-                }
-            }
-            (None, None) => {}
-            (Some(code), None) => {
-                event.push_preset(&priority::with_facility(Preset::default(), code));
-            }
-            (None, Some(code)) => {
-                event.push_preset(&priority::with_severity(Preset::default(), code));
-            }
-        }
-        if let Some(time) = read.time {
-            event.set_timestamp(time);
-        }
-        let mut put = |field, span: Span| {
-            if span.len > 0 {
-                event.push_span(field, span);
-            }
-        };
-        put(fields::SYSLOG_VERSION, read.version);
-        put(fields::SYSLOG_HOSTNAME, read.host);
-        put(fields::SYSLOG_APPNAME, read.app);
-        put(fields::PROCESS_NAME, read.app);
-        put(fields::SYSLOG_PROCID, read.process);
-        put(fields::SYSLOG_MSGID, read.message_id);
-        if let Some(pid) = pid {
-            event.push_int(fields::PROCESS_PID, pid);
-        }
-        if read.host.len > 0 {
-            event.set_span(fields::HOST_NAME, read.host);
-        } else {
-            name_peer(event, sender);
-        }
-    }
-
-    /// The event of a message that cannot be read: its whole text, why, and what was certain before that.
-    #[cold]
-    fn fail(&self, event: &mut Event, sender: &Sender<'_>, read: &Read, why: &str) -> Outcome {
-        let guess = Read {
-            facility: Some(read.facility.unwrap_or(priority::DEFAULT / 8)),
-            severity: Some(read.severity.unwrap_or(priority::DEFAULT % 8)),
-            time: read.time,
-            version: read.version,
-            host: read.host,
-            app: read.app,
-            process: read.process,
-            message_id: read.message_id,
-            ..Read::default()
-        };
-        let pid = {
-            let text = event.buffer().map_or("", Buffer::text);
-            scan::number(bytes(text, read.process))
-        };
-        self.write_header(event, sender, &guess, pid);
-        event.add_tag("parse_error");
-        let why = match event.str(fields::ERROR_MESSAGE) {
-            Some(before) => format!("{before}; {why}"),
-            None => why.to_owned(),
-        };
-        event.set(fields::ERROR_MESSAGE, why);
-        Outcome::Failed
-    }
-}
-
-/// A host that does not name itself is called by the address it sends from.
-fn name_peer(event: &mut Event, sender: &Sender<'_>) {
-    if let Some(address) = sender.address
-        && event.str(fields::HOST_NAME) != Some(address)
-    {
-        event.set_str(fields::HOST_NAME, address);
-    }
 }
 
 /// Moves a text that does not stand in the event's buffer into one.
@@ -349,41 +253,4 @@ fn trim(buffer: &str, whole: Span) -> (&str, usize) {
         at += 1;
     }
     (text, at)
-}
-
-/// A text in which a daemon in between had written line ends as `#012`.
-enum Lines {
-    /// They were at its end only; so many bytes are left without them.
-    Fewer(u32),
-    /// The text with line ends.
-    Rewritten(String),
-}
-
-/// Undoes `#012`. Before a digit it is left alone: "ticket #0123" is no line end.
-#[cold]
-fn newlines(text: &[u8]) -> Option<Lines> {
-    const MARK: &[u8] = b"#012";
-    let mut end = text.len();
-    while text[..end].ends_with(MARK) {
-        end -= MARK.len();
-    }
-    let kept = &text[..end];
-    let mut out = Vec::new();
-    let mut done = 0;
-    for at in memchr::memchr_iter(b'#', kept) {
-        if at >= done
-            && kept[at..].starts_with(MARK)
-            && !kept.get(at + 4).is_some_and(u8::is_ascii_digit)
-        {
-            out.extend_from_slice(&kept[done..at]);
-            out.push(b'\n');
-            done = at + MARK.len();
-        }
-    }
-    if done == 0 {
-        return (end < text.len()).then_some(Lines::Fewer(end as u32));
-    }
-    out.extend_from_slice(&kept[done..]);
-    // Cut at ASCII bytes of a valid text, so nothing is replaced.
-    Some(Lines::Rewritten(String::from_utf8_lossy(&out).into_owned()))
 }

@@ -13,7 +13,7 @@ use self::text::Text;
 use super::stamp::{Moment, Stamps};
 use super::{Read, Refusal, bytes, data, priority, rfc3164, scan};
 
-/// Most levels of a message; the fourth and deeper ones of any event are rare.
+/// Most levels of a message, the outermost object included.
 const MOST_LEVELS: usize = 64;
 /// Most members and items of a message, all levels together.
 const MOST_MEMBERS: usize = 1024;
@@ -49,6 +49,7 @@ pub(super) fn read(
     read: &mut Read,
 ) -> Result<(), Refusal> {
     let at = behind_cookie(text.as_bytes(), at);
+    let before = (read.facility, read.severity);
     let mut found = Found {
         text,
         stamps,
@@ -56,11 +57,21 @@ pub(super) fn read(
         read,
         ranks: Ranks::default(),
     };
-    members::each(text, at, &mut |name, item| found.take(name, item))?;
-    if found.ranks.message == 0 {
-        found.read.message = scan::span(at, text.len());
+    let result = members::each(text, at, &mut |name, item| found.take(name, item));
+    let said_nothing = found.ranks.message == 0;
+    match result {
+        Ok(()) if said_nothing => read.message = scan::span(at, text.len()),
+        Ok(()) => {}
+        Err(_) => {
+            // Of half an object nothing is certain, but the priority that stood in front of it.
+            *read = Read {
+                facility: before.0,
+                severity: before.1,
+                ..Read::default()
+            };
+        }
     }
-    Ok(())
+    result
 }
 
 /// Reads the object behind CEE's mark, where the text of a message begins with it. The message's own header stays as it is:
@@ -247,8 +258,9 @@ impl Found<'_> {
             }
             "procid" | "pid" | "process_id" if self.ranks.process < 2 && number >= 0 => {
                 self.ranks.process = 2;
-                self.read.pid = Some(number);
+                self.read.rare().pid = Some(number);
                 self.read
+                    .rare()
                     .rewritten
                     .push((fields::SYSLOG_PROCID, number.to_string()));
             }
@@ -304,7 +316,7 @@ impl Found<'_> {
         }
         match data::read(word, 0) {
             Ok((elements, end)) if end == word.len() => {
-                self.read.data = Some(elements);
+                self.read.rare().data = Some(elements);
                 Ok(())
             }
             _ => Err(said),
@@ -325,13 +337,15 @@ fn better(rank: &mut u8, offered: u8) -> bool {
 
 /// Puts a text where it belongs: as a span, or as the text of these fields.
 fn place(read: &mut Read, said: Text, of: &[Field], span: impl FnOnce(&mut Read, Span)) {
-    read.rewritten.retain(|(field, _)| !of.contains(field));
+    if let Some(rare) = &mut read.rare {
+        rare.rewritten.retain(|(field, _)| !of.contains(field));
+    }
     match said {
         Text::Here(here) => span(read, here),
         Text::Owned(text) => {
             span(read, Span::default());
             for field in of {
-                read.rewritten.push((*field, text.clone()));
+                read.rare().rewritten.push((*field, text.clone()));
             }
         }
     }
@@ -343,8 +357,9 @@ fn keep(text: &str, read: &mut Read, name: &str, item: Item) {
         Item::Text(said) => Value::Str(said.as_str(text).to_owned()),
         Item::Other(value) => value,
     };
-    match read.extra.iter_mut().find(|(held, _)| held == name) {
+    let extra = &mut read.rare().extra;
+    match extra.iter_mut().find(|(held, _)| held == name) {
         Some((_, held)) => *held = value,
-        None => read.extra.push((name.to_owned(), value)),
+        None => extra.push((name.to_owned(), value)),
     }
 }

@@ -1,5 +1,7 @@
 //! Facility and severity: one number at the start of a message, two codes and two names in the event.
 
+use std::sync::LazyLock;
+
 use pipeline::{Preset, fields};
 
 use super::{Read, Refusal};
@@ -18,8 +20,8 @@ const SEVERITIES: [&str; 8] = [
     "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug",
 ];
 
-/// The fields of every priority, made once.
-pub(super) fn presets() -> Box<[Preset]> {
+/// The fields of every priority.
+pub(super) static PRESETS: LazyLock<Box<[Preset]>> = LazyLock::new(|| {
     (0..=LARGEST)
         .map(|priority| {
             let preset = Preset::default().int(fields::SYSLOG_PRIORITY, i64::from(priority));
@@ -27,7 +29,7 @@ pub(super) fn presets() -> Box<[Preset]> {
             with_severity(preset, priority % 8)
         })
         .collect()
-}
+});
 
 /// The code and the name of a facility (0–23).
 pub(super) fn with_facility(preset: Preset, code: u8) -> Preset {

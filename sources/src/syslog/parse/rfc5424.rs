@@ -89,7 +89,7 @@ pub(super) fn read(
         Some(b'-') => at += 1,
         Some(b'[') => {
             let (elements, end) = data::read(text, at)?;
-            read.data = Some(elements);
+            read.rare().data = Some(elements);
             at = end;
         }
         _ => return Err(Refusal::of_part("structured data", at)),

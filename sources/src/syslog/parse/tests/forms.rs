@@ -6,7 +6,7 @@ use super::super::{Format, ParseOptions, Parser};
 use super::{at, brief, parse, parse_as, parse_with, parser};
 
 /// Frame, and what becomes of it: time, host, application, process, text.
-const READ: &[(&str, &str)] = &[
+pub(super) const READ: &[(&str, &str)] = &[
     // RFC 3164.
     (
         "<30>Jan  2 01:02:03 pve1 pvedaemon[812]: text",

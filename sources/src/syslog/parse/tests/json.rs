@@ -3,7 +3,7 @@
 use super::{Json, at, brief, parse};
 
 /// Frame, and what becomes of it: time, host, application, process, text.
-const READ: &[(&str, &str)] = &[
+pub(super) const READ: &[(&str, &str)] = &[
     // The recipe for Logstash that everybody copies.
     (
         r#"{"@timestamp":"2026-01-02T01:02:03.5+01:00","@version":"1","message":" text","sysloghost":"pve1","severity":"info","facility":"daemon","programname":"pvedaemon","procid":"812"}"#,
@@ -174,6 +174,10 @@ fn bad_json_is_refused_with_its_place() {
         assert_eq!(event["message"], frame.as_str());
         assert_eq!(event["tags"], serde_json::json!(["parse_error"]));
     }
+    let half = parse(r#"<30>{"host":"evil","program":"su","severity":"debug""#);
+    assert_eq!(at(&half, "host.name"), "192.0.2.99");
+    assert!(at(&half, "process.name").is_null());
+    assert_eq!(at(&half, "log.syslog.priority"), 30);
     for good in [deep(63), many(1024)] {
         let event = parse(&good);
         assert!(event.get("tags").is_none(), "{}", why(&event));
