@@ -6,6 +6,7 @@ pub mod console;
 pub mod elasticsearch;
 mod encode;
 pub mod file;
+pub mod loki;
 pub mod nats;
 mod template;
 pub mod webhook;
@@ -18,6 +19,7 @@ pub fn register(registry: &mut Registry) {
     registry.sink::<console::Config>();
     registry.sink::<elasticsearch::Config>();
     registry.sink::<file::Config>();
+    registry.sink::<loki::Config>();
     registry.sink::<nats::Config>();
     registry.sink::<webhook::Config>();
 }

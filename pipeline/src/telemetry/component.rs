@@ -147,6 +147,10 @@ component_metrics! {
         evicted = "state_evicted_total" on USED, "Things a stateful transform let go of early, to stay within its bounds.";
         /// Events without an attributable source address.
         unattributed = "events_unattributed_total" on USED, "Events about which it is not known where they came from.";
+        /// Events that were stored under the time of sending because their own would have been refused.
+        restamped = "events_restamped_total" on USED, "Events stored under the time of sending, their own beside it.";
+        /// Pieces of structured metadata for which there was no room.
+        metadata_left_out = "structured_metadata_left_out_total" on USED, "Pieces of structured metadata for which there was no room.";
         /// Writes that were tried again.
         retries = "component_retries_total" on SINK, "Writes that were tried again.";
         /// Requests sent by the HTTP client.
@@ -199,6 +203,8 @@ component_metrics! {
         errors = "component_errors_total" by ["error_type", "stage"], "Errors a component has met.";
         /// Events put into the dead letters, by reason.
         dead_lettered = "events_dead_lettered_total" by ["reason"], "Events put into the dead letters.";
+        /// Events with a label that has more values than are kept apart, by the label.
+        label_overflow = "label_overflow_events_total" by ["label"], "Events with a label that has more values than are kept apart.";
         /// Answers the HTTP client got, by status.
         http_responses = "http_client_responses_total" by ["status"], "HTTP answers received.";
         /// Events that an enrichment table knows nothing of.
