@@ -3,6 +3,7 @@
 pub mod dedupe;
 pub mod enrich;
 pub mod grok;
+pub mod join;
 pub mod tables;
 
 use pipeline::Registry;
@@ -10,6 +11,7 @@ use pipeline::Registry;
 /// Makes every transform known under its `type`.
 pub fn register(registry: &mut Registry) {
     registry.stateful::<dedupe::Config>();
+    registry.stateful::<join::Config>();
     registry.transform::<enrich::Config>();
     registry.transform::<grok::Config>();
     registry.table::<tables::FileTable>();
