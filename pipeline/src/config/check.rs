@@ -312,7 +312,7 @@ fn slow_neighbours(graph: &Graph, shared: &Shared<'_>) {
                     format!("sources.{}", source.id),
                     format!("the source \"{}\" feeds {sinks} over the network, and none has a queue: the slowest sets the pace of all", source.id),
                 )
-                .with_help("nothing is lost by it; a disk queue, which comes with a later version, takes the wait away"),
+                .with_help("nothing is lost by it; buffer = { type = \"disk\", max_size = \"1GiB\" } on the slow one takes the wait away"),
             );
         }
     }

@@ -2,9 +2,9 @@
 
 use super::de::Shared;
 use super::diagnostic::Diagnostic;
-use super::options::{Batch, BufferKind, EngineKeys, EngineOptions, OnFailure};
+use super::options::{Batch, Buffer, BufferKind, EngineKeys, EngineOptions, OnFailure};
 use crate::component::{Entry, Workers};
-use crate::units::Duration;
+use crate::units::{Bytes, Duration};
 
 /// The engine's options with defaults, and what is wrong with them together.
 pub(super) fn options(
@@ -55,7 +55,7 @@ pub(super) fn options(
         buffer: keys
             .buffer
             .as_ref()
-            .map(|b| b.get().clone())
+            .map(|b| Buffer::resolve(b.get()))
             .unwrap_or_default(),
         request: keys
             .request
@@ -85,9 +85,16 @@ fn together(keys: &EngineKeys, path: &str, shared: &Shared<'_>) {
     let say = |d: Diagnostic| shared.say(d);
     if let Some(buffer) = &keys.buffer
         && buffer.get().kind == BufferKind::Disk
+        && let Some(size) = &buffer.get().max_size
+        && size.get().get() < crate::queue::LEAST
     {
-        say(Diagnostic::error(buffer.place(), format!("{path}.buffer"), "the disk queue comes with a later version")
-            .with_help("remove buffer: nothing is lost without it, since a source's position waits for the sink's answer"));
+        let least = Bytes::mib(1);
+        say(Diagnostic::error(
+            size.place(),
+            format!("{path}.buffer.max_size"),
+            format!("a disk queue of {} is smaller than {least}, which is what is written to it at once", size.get()),
+        )
+        .with_help("write max_size = \"1GiB\", or how much disk you can spare"));
     }
     failure(keys, path, shared);
     if let Some(size) = &keys.batch.max_size

@@ -190,7 +190,7 @@ pub(crate) struct EngineKeys {
     /// When a batch is full.
     pub(crate) batch: BatchKeys,
     /// Where events wait for a slow sink.
-    pub(crate) buffer: Option<Spanned<Buffer>>,
+    pub(crate) buffer: Option<Spanned<BufferKeys>>,
     /// How one write over the network is done.
     pub(crate) request: Option<Spanned<Request>>,
     /// What happens when the sink has had no success for `failure_after`.
@@ -277,22 +277,41 @@ impl Default for Request {
 }
 
 /// Where events wait for a slow sink; full means that everything before it waits, never loss.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Buffer {
+pub(crate) struct BufferKeys {
     /// In memory, or on disk.
     #[serde(rename = "type")]
+    pub(crate) kind: BufferKind,
+    /// How much may wait; 4 MiB in memory and 1 GiB on disk where it is not said.
+    pub(crate) max_size: Option<Spanned<Bytes>>,
+}
+
+/// Where events wait for a slow sink; full means that everything before it waits, never loss.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// In memory, or on disk.
     pub kind: BufferKind,
     /// How much may wait.
     pub max_size: Bytes,
 }
 
+impl Buffer {
+    pub(crate) fn resolve(keys: &BufferKeys) -> Self {
+        let usual = match keys.kind {
+            BufferKind::Memory => Bytes::mib(4),
+            BufferKind::Disk => Bytes::mib(1024),
+        };
+        Buffer {
+            kind: keys.kind,
+            max_size: keys.max_size.as_ref().map_or(usual, |size| *size.get()),
+        }
+    }
+}
+
 impl Default for Buffer {
     fn default() -> Self {
-        Buffer {
-            kind: BufferKind::Memory,
-            max_size: Bytes::mib(4),
-        }
+        Buffer::resolve(&BufferKeys::default())
     }
 }
 
@@ -303,7 +322,7 @@ pub enum BufferKind {
     /// In memory; what waits there has not been answered for and is read again after a restart.
     #[default]
     Memory,
-    /// On disk, where it survives a restart; comes with a later version.
+    /// On disk below `data_dir`, where it survives a restart; what is there has been answered for.
     Disk,
 }
 

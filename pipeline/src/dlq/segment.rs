@@ -1,15 +1,15 @@
 //! The file that dead letters are appended to.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+
+pub(super) use crate::disk::{Lock, sync_folder};
+use crate::disk::{make_folder, numbered};
 
 /// A file is not appended to once it is this long [bytes].
 pub(super) const SEGMENT: u64 = 16 << 20;
-/// Longest wait for whoever else holds the lock.
-const PATIENCE: Duration = Duration::from_secs(5);
 const ENDING: &str = "jsonl";
 
 /// The folder of one component, and the file open for appending.
@@ -93,21 +93,6 @@ impl Open {
     }
 }
 
-/// Makes the folder and those above it, durably.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
-    for above in folder.ancestors().skip(1).take(2) {
-        sync_folder(above)?;
-    }
-    Ok(())
-}
-
 /// Cuts off what follows the last newline: a write that was cut short by a crash, and so was never answered for.
 fn cut_torn_end(file: &mut File, path: &Path) -> io::Result<u64> {
     let len = file.metadata()?.len();
@@ -137,76 +122,10 @@ fn cut_torn_end(file: &mut File, path: &Path) -> io::Result<u64> {
 }
 
 /// The files of a folder by number, ascending.
-pub(super) fn segments(folder: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
-    let mut segments = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let number = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .and_then(|stem| stem.parse().ok());
-        match number {
-            Some(number) if path.extension().is_some_and(|ending| ending == ENDING) => {
-                segments.push((number, path))
-            }
-            _ => {}
-        }
-    }
-    segments.sort_unstable();
-    Ok(segments)
+pub(super) fn segments(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    numbered(folder, ENDING)
 }
 
-fn name(number: u32) -> String {
+fn name(number: u64) -> String {
     format!("{number:08}.{ENDING}")
-}
-
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
-    File::open(folder)?.sync_all()
-}
-
-/// The lock of a folder; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Lock(File);
-
-impl Lock {
-    /// Waits a few seconds for it at most: holders keep it for one write.
-    pub(super) fn take(folder: &Path) -> io::Result<Lock> {
-        Lock::named(folder, ".lock", PATIENCE)
-    }
-
-    pub(super) fn named(folder: &Path, name: &str, patience: Duration) -> io::Result<Lock> {
-        let path = folder.join(name);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)?;
-        let began = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Lock(file)),
-                Err(std::fs::TryLockError::WouldBlock) if began.elapsed() < patience => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(std::fs::TryLockError::WouldBlock) => {
-                    let why = format!("another program holds {}", path.display());
-                    return Err(io::Error::new(io::ErrorKind::WouldBlock, why));
-                }
-                Err(std::fs::TryLockError::Error(why)) => return Err(why),
-            }
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Closing the file gives the lock back too; this only does it at once.
-        let _ = self.0.unlock();
-    }
 }

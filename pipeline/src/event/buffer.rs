@@ -39,6 +39,12 @@ impl Buffer {
         }))
     }
 
+    /// Whether both are the same piece of memory.
+    #[inline]
+    pub(crate) fn same(&self, other: &Buffer) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The whole text.
     #[inline]
     pub fn text(&self) -> &str {

@@ -9,6 +9,7 @@ mod dynamic;
 mod field;
 mod id;
 pub(crate) mod json;
+pub(crate) mod pack;
 mod preset;
 mod room;
 mod slot;

@@ -159,6 +159,8 @@ component_metrics! {
         buffer_received_events = "buffer_received_events_total" on USED, "Events put into the buffer in front of a component.";
         /// Events taken out of it.
         buffer_sent_events = "buffer_sent_events_total" on USED, "Events taken out of the buffer in front of a component.";
+        /// Events that a disk queue had and that cannot be read any more.
+        buffer_discarded = "buffer_discarded_events_total" ["intentional" = "false"] on USED, "Events lost from the disk queue in front of a component because its files were damaged.";
         /// Positions or snapshots made durable.
         checkpoints = "checkpoints_total" on USED, "Positions and snapshots made durable.";
         /// Records whose checksum did not match what was read.
@@ -205,6 +207,8 @@ component_metrics! {
         dead_lettered = "events_dead_lettered_total" by ["reason"], "Events put into the dead letters.";
         /// Events with a label that has more values than are kept apart, by the label.
         label_overflow = "label_overflow_events_total" by ["label"], "Events with a label that has more values than are kept apart.";
+        /// Errors of the disk queue in front of this component, by what happened.
+        buffer_errors = "buffer_errors_total" by ["error_code"], "Errors of the disk queue in front of a component.";
         /// Answers the HTTP client got, by status.
         http_responses = "http_client_responses_total" by ["status"], "HTTP answers received.";
         /// Events that an enrichment table knows nothing of.

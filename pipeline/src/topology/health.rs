@@ -89,6 +89,18 @@ impl SinkHealth {
         self.0.state.lock().owes.clone()
     }
 
+    /// For what has no worker, like a disk queue: there has been no success since `began`.
+    pub(crate) fn lacks_success(&self, began: Time, reason: Reason) {
+        let mut state = self.0.state.lock();
+        let owes = state.owes.take().map_or(began, |(owes, _)| owes);
+        state.owes = Some((owes, reason));
+    }
+
+    /// For what has no worker: it went well.
+    pub(crate) fn succeeds(&self) {
+        self.0.state.lock().owes = None;
+    }
+
     /// The health of one more worker of the sink.
     pub(crate) fn worker(&self, metrics: Arc<ComponentMetrics>) -> WorkerHealth {
         metrics.health().set(Health::Healthy);

@@ -15,7 +15,7 @@ use super::health::SinkHealth;
 use super::node::Node;
 use super::plan::{UnitKind, UnitPlan, plan};
 use super::unit::Unit;
-use crate::config::{Graph, OutputRef};
+use crate::config::{BufferKind, Graph, OutputRef};
 use crate::dlq::DeadLetters;
 use crate::redact::{RedactMode, Redactor};
 use crate::table::Keeper;
@@ -33,17 +33,36 @@ pub(crate) struct Shared {
     /// Closed while a sink must not miss anything and cannot take it.
     pub(crate) hold: Arc<Hold>,
     healths: Mutex<HashMap<String, SinkHealth>>,
+    /// The same of the disk queues in front of sinks.
+    queues: Mutex<HashMap<String, SinkHealth>>,
 }
 
 impl Shared {
     /// The health of the sink, the same before and after it was built anew.
     pub(crate) fn health(&self, node: &Node) -> SinkHealth {
-        let mut healths = self.healths.lock();
-        let health = healths
-            .entry(node.id.clone())
-            .or_insert_with(|| SinkHealth::new(&node.id, node.clock.clone()));
-        health.clone()
+        health_of(&self.healths, node)
     }
+
+    /// The same of the disk queue in front of the sink.
+    pub(crate) fn queue_health(&self, node: &Node) -> SinkHealth {
+        health_of(&self.queues, node)
+    }
+
+    /// The health of whoever owes the sources of this sink the word "delivered".
+    fn debtor(&self, node: &Node) -> SinkHealth {
+        match node.engine().buffer.kind {
+            BufferKind::Memory => self.health(node),
+            BufferKind::Disk => self.queue_health(node),
+        }
+    }
+}
+
+fn health_of(healths: &Mutex<HashMap<String, SinkHealth>>, node: &Node) -> SinkHealth {
+    let mut healths = healths.lock();
+    let health = healths
+        .entry(node.id.clone())
+        .or_insert_with(|| SinkHealth::new(&node.id, node.clock.clone()));
+    health.clone()
 }
 
 /// A running graph.
@@ -77,6 +96,7 @@ impl Topology {
             abort: CancellationToken::new(),
             hold: Hold::new(),
             healths: Mutex::default(),
+            queues: Mutex::default(),
         };
         let mut topology = Topology {
             graph: Arc::clone(&graph),
@@ -179,7 +199,7 @@ impl Topology {
             .map(|node| {
                 let engine = node.engine();
                 Watched {
-                    health: self.shared.health(node),
+                    health: self.shared.debtor(node),
                     metrics: Arc::clone(&node.metrics),
                     type_name: node.type_name,
                     on_failure: engine.on_failure,
@@ -190,9 +210,9 @@ impl Topology {
             })
             .collect();
         let graph = Arc::clone(&self.graph);
-        let mut healths = self.shared.healths.lock();
-        healths.retain(|id, _| graph.node(id).is_some());
-        drop(healths);
+        for healths in [&self.shared.healths, &self.shared.queues] {
+            healths.lock().retain(|id, _| graph.node(id).is_some());
+        }
         self.guard.watch(watched);
     }
 
@@ -321,6 +341,7 @@ impl Topology {
             all &= unit.settle(Duration::from_secs(2)).await;
         }
         timer.abort();
+        all &= self.units.iter().all(|unit| unit.stay() == 0);
         all && !self.shared.abort.is_cancelled()
     }
 

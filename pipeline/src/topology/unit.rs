@@ -1,13 +1,14 @@
 //! One task of the running graph, and how to end it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::health::SinkHealth;
 use super::node::Node;
 use super::plan::{UnitKind, UnitPlan};
 use super::retry::Pace;
@@ -17,9 +18,13 @@ use super::state_task::StateTask;
 use super::{Shared, transform_task};
 use crate::batch::Batch;
 use crate::component::Component;
+use crate::config::{Buffer, BufferKind};
+use crate::dlq::DeadLetters;
 use crate::lane::{LaneReceiver, LaneSender, lane};
 use crate::position::{PositionFile, Tracker};
-use crate::telemetry::Health;
+use crate::queue;
+use crate::queue::task::QueuedSink;
+use crate::telemetry::{Health, Telemetry};
 
 /// One task of the running graph.
 pub(crate) struct Unit {
@@ -32,6 +37,8 @@ pub(crate) struct Unit {
     running: Option<Running>,
     hand_over: CancellationToken,
     abort: CancellationToken,
+    /// Events that stayed in its disk queue when it ended.
+    stay: Arc<AtomicU64>,
 }
 
 /// What a task that ended leaves to its successor.
@@ -61,7 +68,14 @@ impl Unit {
             (_, Some(inlet)) => Some(inlet),
             (_, None) => {
                 let size = nodes.first().map_or(crate::lane::LANE_BYTES, |node| {
-                    node.engine().buffer.max_size.as_usize()
+                    match node.engine().buffer {
+                        Buffer {
+                            kind: BufferKind::Memory,
+                            max_size,
+                        } => max_size.as_usize(),
+                        // It leads into the queue.
+                        _ => crate::lane::LANE_BYTES,
+                    }
                 });
                 let (to, from) = lane(size);
                 waiting.lane = Some(from);
@@ -76,7 +90,13 @@ impl Unit {
             running: None,
             hand_over: CancellationToken::new(),
             abort: CancellationToken::new(),
+            stay: Arc::default(),
         }
+    }
+
+    /// Events that stayed in its disk queue when it ended.
+    pub(crate) fn stay(&self) -> u64 {
+        self.stay.load(Ordering::Relaxed)
     }
 
     /// Whether a task of that plan comes in the place of this one.
@@ -127,9 +147,22 @@ impl Unit {
         }
         let hand_over = self.hand_over.clone();
         let task = match self.plan.kind {
+            UnitKind::Sink if has_queue(&first, shared) => {
+                let left = waiting.left_over;
+                let task = queued_sink(&first, lane, left, shared, (hand_over, abort));
+                let stay = Arc::clone(&self.stay);
+                tokio::spawn(async move {
+                    let end = task.run().await;
+                    stay.store(end.stay, Ordering::Relaxed);
+                    Waiting {
+                        lane: end.lane,
+                        left_over: end.left,
+                    }
+                })
+            }
             UnitKind::Sink => {
                 let left = waiting.left_over;
-                let task = sink_task(&first, lane, left, shared, (hand_over, abort));
+                let task = SinkParts::new(&first, shared, hand_over).task(lane, left, abort);
                 tokio::spawn(async move {
                     let SinkEnd { lane, left, .. } = task.run().await;
                     Waiting {
@@ -251,46 +284,93 @@ impl Unit {
     }
 }
 
-fn sink_task(
+/// Whether there is a queue in front of the sink, or one of an earlier configuration that is not empty.
+fn has_queue(node: &Node, shared: &Shared) -> bool {
+    node.engine().buffer.kind == BufferKind::Disk
+        || queue::holds_something(&queue::folder(&shared.data_dir).join(&node.id))
+}
+
+fn queued_sink(
     node: &Arc<Node>,
     lane: LaneReceiver,
     left: Vec<Batch>,
     shared: &Shared,
     (hand_over, abort): (CancellationToken, CancellationToken),
-) -> SinkTask {
-    let engine = node.engine();
-    let maker = Arc::clone(node);
-    // It was made once when the configuration was read. Without it one worker keeps everything in order.
-    let key = node.key().unwrap_or_else(|why| {
-        tracing::error!(component_id = node.id, %why, "the sink does not know any more what belongs together; one worker writes all of it");
-        None
-    });
-    SinkTask {
+) -> QueuedSink {
+    let buffer = &node.engine().buffer;
+    let parts = SinkParts::new(node, shared, hand_over.clone());
+    QueuedSink {
         id: node.id.clone(),
-        type_name: node.type_name,
-        lane,
+        folder: queue::folder(&shared.data_dir).join(&node.id),
+        max_size: (buffer.kind == BufferKind::Disk).then(|| buffer.max_size.get()),
+        clock: node.clock.clone(),
+        lane: Some(lane),
         left,
-        build: Arc::new(move || match maker.build()? {
-            Component::Sink(sink) => Ok(sink),
-            _ => Err(format!("{} is no sink", maker.id)),
-        }),
-        workers: workers(engine, key.is_some()),
-        key,
-        limits: Limits {
-            max_events: engine.batch.max_events,
-            max_bytes: engine.batch.max_size.as_usize(),
-            timeout: engine.batch.timeout.get(),
-        },
-        pace: Pace {
-            initial: engine.request.retry_initial_backoff.get(),
-            max: engine.request.retry_max_backoff.get(),
-        },
-        healthcheck: engine.healthcheck,
-        dead_letters: Arc::clone(&shared.dead_letters),
-        telemetry: Arc::clone(&shared.telemetry),
-        health: shared.health(node),
+        metrics: Arc::clone(&node.metrics),
+        health: shared.queue_health(node),
+        sink_health: shared.health(node),
+        make: Box::new(move |lane, left, abort| parts.task(lane, left, abort)),
         hand_over,
         abort,
+    }
+}
+
+/// What a sink's task is made of, besides its lane.
+struct SinkParts {
+    node: Arc<Node>,
+    dead_letters: Arc<DeadLetters>,
+    telemetry: Arc<Telemetry>,
+    health: SinkHealth,
+    hand_over: CancellationToken,
+}
+
+impl SinkParts {
+    fn new(node: &Arc<Node>, shared: &Shared, hand_over: CancellationToken) -> SinkParts {
+        SinkParts {
+            node: Arc::clone(node),
+            dead_letters: Arc::clone(&shared.dead_letters),
+            telemetry: Arc::clone(&shared.telemetry),
+            health: shared.health(node),
+            hand_over,
+        }
+    }
+
+    fn task(&self, lane: LaneReceiver, left: Vec<Batch>, abort: CancellationToken) -> SinkTask {
+        let node = &self.node;
+        let engine = node.engine();
+        let maker = Arc::clone(node);
+        // It was made once when the configuration was read. Without it one worker keeps everything in order.
+        let key = node.key().unwrap_or_else(|why| {
+            tracing::error!(component_id = node.id, %why, "the sink does not know any more what belongs together; one worker writes all of it");
+            None
+        });
+        SinkTask {
+            id: node.id.clone(),
+            type_name: node.type_name,
+            lane,
+            left,
+            build: Arc::new(move || match maker.build()? {
+                Component::Sink(sink) => Ok(sink),
+                _ => Err(format!("{} is no sink", maker.id)),
+            }),
+            workers: workers(engine, key.is_some()),
+            key,
+            limits: Limits {
+                max_events: engine.batch.max_events,
+                max_bytes: engine.batch.max_size.as_usize(),
+                timeout: engine.batch.timeout.get(),
+            },
+            pace: Pace {
+                initial: engine.request.retry_initial_backoff.get(),
+                max: engine.request.retry_max_backoff.get(),
+            },
+            healthcheck: engine.healthcheck,
+            dead_letters: Arc::clone(&self.dead_letters),
+            telemetry: Arc::clone(&self.telemetry),
+            health: self.health.clone(),
+            hand_over: self.hand_over.clone(),
+            abort,
+        }
     }
 }
 
