@@ -150,7 +150,7 @@ impl Server {
         let options = ListenOptions {
             tls: self.options.tls.clone(),
             alpn: &["http/1.1"],
-            max_connections: CONNECTIONS,
+            connection_limit: CONNECTIONS,
             idle_timeout: Some(Duration::from_secs(300)),
             ..ListenOptions::new(ListenAt::Tcp(address))
         };

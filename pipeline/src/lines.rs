@@ -7,11 +7,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::Husks;
 use crate::clock::Time;
-use crate::event::{Buffer, Event, EventId, Pool, Span, Value, fields};
+use crate::event::{Buffer, Event, EventId, Field, Pool, Span, Value, fields};
 use crate::redact::Redactor;
 
 /// What all lines of a lane share.
@@ -42,7 +43,8 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 pub struct LineFacts {
     /// Tags, like `partial`.
     pub tags: Vec<&'static str>,
-    /// The line was cut: its whole length [bytes], and the hash of the whole line as `sha256:` and 64 digits.
+    /// The line was cut: its whole length [bytes], and the hash of the whole line as `sha256:` and 64 digits, empty where
+    /// the rest of it was never seen.
     pub truncated: Option<(u64, String)>,
     /// `error.message`.
     pub error: Option<String>,
@@ -67,6 +69,15 @@ pub struct LineBatch {
     latin1: bool,
     lines: Vec<Line>,
     facts: Vec<(usize, LineFacts)>,
+    shared: Vec<Shared>,
+}
+
+/// A text that all lines from one on have, until the next one of that field.
+struct Shared {
+    from: usize,
+    field: Field,
+    /// Empty: the field ends here.
+    text: Span,
 }
 
 /// Memory that line batches of one source take turns in using.
@@ -116,6 +127,7 @@ impl LineBatch {
             latin1: false,
             lines,
             facts: Vec::new(),
+            shared: Vec::new(),
         }
     }
 
@@ -168,6 +180,28 @@ impl LineBatch {
         self.line(range, offset);
     }
 
+    /// The lines from here on have this text in `field`, until it is said again; an empty text means that they have none.
+    /// It stands once in the buffer, so it costs a line no copy. The caller knows that nothing else sets the field.
+    pub fn share(&mut self, field: Field, text: &str) {
+        let at = self.filled;
+        self.extend(text.as_bytes());
+        // Whatever is looked for in the text ends at a newline.
+        self.extend(b"\n");
+        self.shared.push(Shared {
+            from: self.lines.len(),
+            field,
+            text: Span {
+                at: at as u32,
+                len: text.len() as u32,
+            },
+        });
+    }
+
+    /// Takes back what was filled in behind the first `len` bytes of [`text`](Self::text). No line may lie there.
+    pub fn cut(&mut self, len: usize) {
+        self.filled = self.filled.min(self.start + len);
+    }
+
     /// Lines so far.
     pub fn len(&self) -> usize {
         self.lines.len()
@@ -215,7 +249,15 @@ impl LineBatch {
         let mut events = memory.husks.take();
         let kept = events.len().min(self.lines.len());
         events.truncate(kept);
+        let mut shared: SmallVec<[(Field, Span); 4]> = SmallVec::new();
+        let mut changes = self.shared.iter().peekable();
         for (n, line) in self.lines.iter().enumerate() {
+            while let Some(change) = changes.next_if(|change| change.from <= n) {
+                shared.retain(|(field, _)| *field != change.field);
+                if change.text.len > 0 {
+                    shared.push((change.field, change.text));
+                }
+            }
             let span = Span {
                 at: line.at,
                 len: line.len,
@@ -246,6 +288,9 @@ impl LineBatch {
             if let Some(path) = self.path {
                 event.push_span(fields::LOG_FILE_PATH, path);
             }
+            for (field, span) in &shared {
+                event.push_span(*field, *span);
+            }
         }
         for (n, bytes) in raw {
             events[n].set(fields::PVE_RAW_B64, base64(&bytes));
@@ -275,6 +320,12 @@ impl LineBatch {
     ) -> String {
         let mut text = String::with_capacity(bytes.len() + 64);
         text.push_str(&String::from_utf8_lossy(&bytes[..self.start]));
+        for shared in &mut self.shared {
+            // It was text when it was said.
+            let said = bytes.get(shared.text.range()).unwrap_or_default();
+            shared.text.at = text.len() as u32;
+            text.push_str(&String::from_utf8_lossy(said));
+        }
         let mut clean = Vec::new();
         for (n, line) in self.lines.iter_mut().enumerate() {
             let (from, to) = (line.at as usize, (line.at + line.len) as usize);
@@ -322,7 +373,9 @@ fn state(event: &mut Event, facts: LineFacts) {
     if let Some((bytes, hash)) = facts.truncated {
         event.set(fields::PVE_TRUNCATED, true);
         event.set(fields::PVE_ORIGINAL_BYTES, Value::from(bytes));
-        event.set(fields::EVENT_HASH, hash);
+        if !hash.is_empty() {
+            event.set(fields::EVENT_HASH, hash);
+        }
     }
     if let Some(why) = facts.error {
         event.set(fields::ERROR_MESSAGE, why);
@@ -351,105 +404,4 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn constants() -> LineConstants {
-        LineConstants {
-            host: "pve1".to_owned(),
-            path: Some("/var/log/x".to_owned()),
-            ids: LineIds::Place(7),
-        }
-    }
-
-    fn make(text: &[u8]) -> Made {
-        let mut memory = LineMemory::default();
-        let mut lines = LineBatch::new(&constants(), &mut memory);
-        lines.extend(text);
-        let mut at = 0;
-        for line in text.split_inclusive(|byte| *byte == b'\n') {
-            let len = line.strip_suffix(b"\n").unwrap_or(line).len();
-            lines.line(at..at + len, at as u64);
-            at += line.len();
-        }
-        lines.finish(
-            &mut memory,
-            &Redactor::new(&Default::default(), &[]),
-            &mut Vec::new(),
-            Time(5),
-        )
-    }
-
-    #[test]
-    fn lines_become_events_with_their_place() {
-        let made = make(b"first line\nsecond\n");
-        let json: Vec<_> = made.events.iter().map(Event::to_json).collect();
-        assert_eq!(json[0]["message"], "first line");
-        assert_eq!(json[1]["message"], "second");
-        assert_eq!(json[1]["host"]["name"], "pve1");
-        assert_eq!(json[1]["log"]["file"]["path"], "/var/log/x");
-        assert_eq!(made.events[1].ordinal(), Some(12));
-        assert_ne!(made.events[0].id(), made.events[1].id());
-        assert_eq!(
-            made.events[0].id(),
-            make(b"first line\nother\n").events[0].id()
-        );
-    }
-
-    #[test]
-    fn what_is_not_utf8_is_replaced_and_its_bytes_are_kept() {
-        let made = make(b"good\nm\xfcller\nalso \xc3\xbc good\n");
-        assert_eq!(made.undecodable, 1);
-        assert_eq!(made.events[1].str(fields::MESSAGE), Some("m\u{fffd}ller"));
-        assert_eq!(
-            made.events[1].str(fields::PVE_RAW_B64),
-            Some(base64(b"m\xfcller").as_str())
-        );
-        assert_eq!(made.events[2].str(fields::MESSAGE), Some("also ü good"));
-        assert!(!made.events[2].has(fields::PVE_RAW_B64));
-    }
-
-    #[test]
-    fn latin1_is_read_where_it_is_asked_for() {
-        let mut memory = LineMemory::default();
-        let mut lines = LineBatch::new(&constants(), &mut memory);
-        lines.read_latin1();
-        lines.extend(b"j\xfcrgen@pve\n\xc3\xbc\n");
-        lines.line(0..10, 0);
-        lines.line(11..13, 11);
-        let redactor = Redactor::new(&Default::default(), &[]);
-        let made = lines.finish(&mut memory, &redactor, &mut Vec::new(), Time(5));
-        assert_eq!(made.events[0].str(fields::MESSAGE), Some("j\u{fc}rgen@pve"));
-        assert_eq!(
-            made.events[0].str(fields::PVE_RAW_B64),
-            Some(base64(b"j\xfcrgen@pve").as_str())
-        );
-        assert_eq!(made.events[1].str(fields::MESSAGE), Some("\u{fc}"));
-    }
-
-    #[test]
-    fn secrets_are_gone_before_the_event_is_there() {
-        let made = make(b"a\nGET /x?vncticket=PVEVNC:5F3A::c2VjcmV0 HTTP/1.1\nb\n");
-        assert_eq!(made.redacted, 1);
-        let text = made.events[1]
-            .buffer()
-            .map(|buffer| buffer.text().to_owned())
-            .unwrap_or_default();
-        assert!(!text.contains("c2VjcmV0"), "{text}");
-        assert_eq!(made.events[2].str(fields::MESSAGE), Some("b"));
-    }
-
-    #[test]
-    fn base64_pads() {
-        assert_eq!(
-            [
-                base64(b""),
-                base64(b"f"),
-                base64(b"fo"),
-                base64(b"foo"),
-                base64(b"foob")
-            ],
-            ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]
-        );
-    }
-}
+mod tests;

@@ -61,13 +61,27 @@ impl SourceOut {
         lines: LineBatch,
         position: &impl Serialize,
     ) -> Result<(), Stopped> {
+        self.send_lines_with(lane, lines, position, |_, _, _| {})
+            .await
+    }
+
+    /// The same for lines that their source itself reads further: `see` is shown the events, one for each line in order,
+    /// before anyone else does, with the time of reading and the source's counters.
+    pub async fn send_lines_with(
+        &mut self,
+        lane: LaneId,
+        lines: LineBatch,
+        position: &impl Serialize,
+        see: impl FnOnce(&mut [Event], Time, &ComponentMetrics),
+    ) -> Result<(), Stopped> {
         let now = self.clock.now();
-        let made = lines.finish(&mut self.memory, &self.redactor, &mut self.hits, now);
+        let mut made = lines.finish(&mut self.memory, &self.redactor, &mut self.hits, now);
         self.metrics.redacted.add(made.redacted);
         if made.undecodable > 0 {
             self.metrics
                 .error("invalid_utf8", Stage::Receiving, made.undecodable);
         }
+        see(&mut made.events, now, &self.metrics);
         let bytes = made.text + made.events.len() * FIELDS_OF_A_LINE;
         let ack = self.owe(lane, position);
         let mark = Mark {

@@ -14,4 +14,5 @@ pub fn register(registry: &mut Registry) {
     registry.source::<file::Config>();
     registry.source::<internal::Config>();
     registry.source::<stdin::Config>();
+    registry.source::<syslog::Config>();
 }

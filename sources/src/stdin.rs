@@ -237,7 +237,7 @@ impl Reading {
 }
 
 /// 64 bits that no other run has.
-fn run_id(host: &str, id: &str) -> u64 {
+pub(crate) fn run_id(host: &str, id: &str) -> u64 {
     let start = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos());

@@ -89,6 +89,12 @@ impl Event {
         self.id
     }
 
+    /// Gives it another id, where the source can say it only after reading the text. Nobody else may: an id is what an
+    /// event was born with.
+    pub fn set_id(&mut self, id: EventId) {
+        self.id = id;
+    }
+
     /// When it happened.
     pub fn timestamp(&self) -> Time {
         self.timestamp

@@ -62,9 +62,9 @@ pub struct ListenOptions {
     /// The networks whose peers are heard; `None`: all.
     pub permit_origin: Option<Networks>,
     /// Most connections open at once [connections].
-    pub max_connections: usize,
+    pub connection_limit: usize,
     /// Most of them from one address, or one /64 of IPv6 [connections].
-    pub max_connections_per_peer: usize,
+    pub connection_limit_per_peer: usize,
     /// Longest time from the connection to the end of the TLS handshake.
     pub handshake_timeout: Duration,
     /// Connections on which nothing comes or goes for so long are ended.
@@ -81,8 +81,8 @@ impl ListenOptions {
             tls: None,
             alpn: &[],
             permit_origin: None,
-            max_connections: 1024,
-            max_connections_per_peer: 128,
+            connection_limit: 1024,
+            connection_limit_per_peer: 128,
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: None,
             receive_buffer: None,
@@ -93,8 +93,8 @@ impl ListenOptions {
     pub fn mistakes(&self) -> Vec<OptionError> {
         let mut mistakes = self.tls.as_ref().map_or_else(Vec::new, ListenTls::mistakes);
         for (key, number) in [
-            ("max_connections", self.max_connections),
-            ("max_connections_per_peer", self.max_connections_per_peer),
+            ("connection_limit", self.connection_limit),
+            ("connection_limit_per_peer", self.connection_limit_per_peer),
         ] {
             if number == 0 {
                 mistakes.push(OptionError::new(
@@ -170,8 +170,8 @@ impl Listener {
             socket,
             desk: Arc::new(Desk {
                 gate: Gate::new(
-                    options.max_connections,
-                    options.max_connections_per_peer,
+                    options.connection_limit,
+                    options.connection_limit_per_peer,
                     metrics,
                 ),
                 tls,
@@ -255,7 +255,7 @@ impl Listener {
             return None;
         }
         let Some(place) = desk.gate.enter(permit, Some(address.ip())) else {
-            let why = "its address has as many connections as max_connections_per_peer allows";
+            let why = "its address has as many connections as connection_limit_per_peer allows";
             desk.refuse(address, "peer_limit", why);
             return None;
         };

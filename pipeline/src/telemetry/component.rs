@@ -199,6 +199,8 @@ component_metrics! {
         received_bytes = "component_received_bytes_total" by ["protocol"], "Bytes a source has read.";
         /// Bytes written, by endpoint and protocol.
         sent_bytes = "component_sent_bytes_total" by ["endpoint", "protocol"], "Bytes a sink has written.";
+        /// Events of one peer, by its address; after some hundred peers `other`.
+        peer_received_events = "peer_received_events_total" by ["peer"], "Events a source has taken from one peer.";
         /// Connections turned away, by reason (`origin`, `peer_limit`, `no_certificate`).
         connections_refused = "connection_refused_total" by ["reason"], "Connections that were turned away.";
         /// Errors, by type (`parser_failed`, `request_failed`) and stage; use [`ComponentMetrics::error`].

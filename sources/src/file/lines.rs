@@ -357,14 +357,14 @@ impl Long {
     }
 }
 
-fn finished(hash: digest::Context) -> [u8; 32] {
+pub(crate) fn finished(hash: digest::Context) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(hash.finish().as_ref());
     bytes
 }
 
 /// Where to cut so that at most `max` bytes stay and no character is split.
-fn cut_at(text: &[u8], max: usize) -> usize {
+pub(crate) fn cut_at(text: &[u8], max: usize) -> usize {
     if text.len() <= max {
         return text.len();
     }

@@ -34,6 +34,8 @@ pub(crate) trait Page {
     fn line(&mut self, range: Range<usize>, offset: u64);
     /// A line about which something is to be said.
     fn line_with(&mut self, range: Range<usize>, offset: u64, facts: Facts);
+    /// Takes back all text behind the first `len` bytes, in which no line lies.
+    fn cut(&mut self, len: usize);
 
     /// Appends text; gives its range.
     fn append(&mut self, text: &[u8]) -> Range<usize> {
@@ -66,6 +68,10 @@ impl Page for LineBatch {
 
     fn line_with(&mut self, range: Range<usize>, offset: u64, facts: Facts) {
         LineBatch::line_with(self, range, offset, facts.into());
+    }
+
+    fn cut(&mut self, len: usize) {
+        LineBatch::cut(self, len);
     }
 }
 
@@ -146,6 +152,13 @@ pub(crate) mod testing {
             self.end = range.end;
             self.lines.push((self.text()[range].to_vec(), offset));
             self.facts.push(facts);
+        }
+
+        fn cut(&mut self, len: usize) {
+            assert!(len >= self.end, "a line lies there");
+            let have = self.text.len() - self.room;
+            self.text.truncate(have.min(len));
+            self.room = 0;
         }
     }
 }

@@ -58,7 +58,7 @@ impl Gate {
                 }
                 crate::log_limited!(
                     warn,
-                    max_connections = self.most,
+                    connection_limit = self.most,
                     "as many connections are open as are allowed; the next ones wait until one ends"
                 );
                 free.acquire_owned()

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -57,6 +57,32 @@ impl Stream {
         matches!(self.io, Io::Tls(_))
     }
 
+    /// Waits until there may be something to read. What TLS has decrypted already is not seen here: read until
+    /// [`try_read`](Self::try_read) has nothing more before waiting.
+    pub async fn readable(&self) -> io::Result<()> {
+        match &self.io {
+            Io::Tcp(io) => io.readable().await,
+            Io::Unix(io) => io.readable().await,
+            Io::Tls(io) => io.get_ref().0.readable().await,
+        }
+    }
+
+    /// Reads what is there without waiting; [`io::ErrorKind::WouldBlock`] where there is nothing, 0 at the end.
+    pub fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match &mut self.io {
+            Io::Tcp(io) => poll_now(io, into),
+            Io::Unix(io) => poll_now(io, into),
+            Io::Tls(io) => poll_now(io.as_mut(), into),
+        }
+    }
+
+    /// Tells the peer that this is the end, as far as that can be said without waiting.
+    pub fn say_goodbye(&mut self) {
+        let mut nobody = Context::from_waker(Waker::noop());
+        // Whoever has gone already, or has no room for the word, learns it from the connection's end.
+        let _ = Pin::new(self).poll_shutdown(&mut nobody);
+    }
+
     /// What `poll` comes to, or the end of patience.
     fn or_idle<T>(
         &mut self,
@@ -79,6 +105,18 @@ impl Stream {
             }
             idle.timer.as_mut().reset(until);
         }
+    }
+}
+
+/// A read that brings less than there is room for tells the runtime that nothing is left, which `try_read` of tokio's own
+/// does not.
+fn poll_now(io: &mut (impl AsyncRead + Unpin), into: &mut [u8]) -> io::Result<usize> {
+    let mut buffer = ReadBuf::new(into);
+    let mut nobody = Context::from_waker(Waker::noop());
+    match Pin::new(io).poll_read(&mut nobody, &mut buffer) {
+        Poll::Ready(Ok(())) => Ok(buffer.filled().len()),
+        Poll::Ready(Err(why)) => Err(why),
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
     }
 }
 

@@ -226,8 +226,8 @@ async fn strangers_and_crowds_are_turned_away() {
 
     let mut listener = Listener::bind(
         &ListenOptions {
-            max_connections: 3,
-            max_connections_per_peer: 2,
+            connection_limit: 3,
+            connection_limit_per_peer: 2,
             ..options()
         },
         Some(Arc::clone(&metrics)),
@@ -255,7 +255,7 @@ async fn strangers_and_crowds_are_turned_away() {
 async fn when_all_places_are_taken_the_next_waits_and_loses_nothing() {
     let mut listener = Listener::bind(
         &ListenOptions {
-            max_connections: 1,
+            connection_limit: 1,
             ..options()
         },
         None,
@@ -350,12 +350,12 @@ fn mistakes_are_told_together() {
             ca_file: None,
             allowed_names: vec!["agent".to_owned()],
         }),
-        max_connections: 0,
+        connection_limit: 0,
         ..options()
     };
     let keys: Vec<String> = options.mistakes().into_iter().map(|e| e.key).collect();
     assert_eq!(
         keys,
-        ["tls.crt_file", "tls.allowed_names", "max_connections"]
+        ["tls.crt_file", "tls.allowed_names", "connection_limit"]
     );
 }

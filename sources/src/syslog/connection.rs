@@ -1,0 +1,263 @@
+//! One connection: its bytes, cut into frames on the page that all share.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipeline::log_limited;
+use pipeline::net::listen::Stream;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::desk::{Desk, Sender};
+use super::frame::{Framer, Oddities};
+
+/// Least and most room for one read [bytes].
+const LEAST: usize = 8 * 1024;
+const MOST: usize = 256 * 1024;
+/// How TLS begins.
+const CLIENT_HELLO: [u8; 2] = [0x16, 0x03];
+
+/// One connection, from its acceptance to its end.
+pub(super) struct Connection {
+    stream: Stream,
+    sender: Arc<Sender>,
+    framer: Framer,
+    /// Room for the next read [bytes].
+    room: usize,
+    /// When something came last.
+    heard: Instant,
+    /// Since when a frame is waiting for its end.
+    waits: Option<Instant>,
+    idle_timeout: Option<Duration>,
+    frame_timeout: Duration,
+    /// Set when the source is to end.
+    stop: CancellationToken,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing was read yet.
+    New,
+    Open,
+    /// No more will come, and there are frames left to make.
+    Ended,
+}
+
+/// Why a connection is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Something came.
+    Readable,
+    /// A frame has been waiting for its end for too long.
+    Unfinished,
+    /// Nothing came for too long.
+    Idle,
+    /// The source ends.
+    Stop,
+}
+
+/// What a look at a connection came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// There is nothing more to read for now.
+    Drained,
+    /// The page is full, and there may be more.
+    More,
+    /// It is over.
+    Closed,
+}
+
+impl Connection {
+    pub(super) fn new(
+        stream: Stream,
+        sender: Arc<Sender>,
+        settings: &Settings,
+        stop: CancellationToken,
+    ) -> Box<Self> {
+        Box::new(Self {
+            stream,
+            sender,
+            framer: Framer::new(settings.max_length),
+            room: LEAST,
+            heard: Instant::now(),
+            waits: None,
+            idle_timeout: settings.idle_timeout,
+            frame_timeout: settings.frame_timeout,
+            stop,
+            state: State::New,
+        })
+    }
+
+    /// Waits until there is something to do, and says what.
+    pub(super) async fn wait(self: Box<Self>) -> (Box<Self>, Cause) {
+        if self.framer.has_more() || self.state == State::Ended {
+            return (self, Cause::Readable);
+        }
+        let unfinished = self
+            .waits
+            .map(|since| (since + self.frame_timeout, Cause::Unfinished));
+        let idle = self
+            .idle_timeout
+            .map(|limit| (self.heard + limit, Cause::Idle));
+        let first = unfinished.into_iter().chain(idle).min_by_key(|(at, _)| *at);
+        let cause = {
+            let late = async {
+                match first {
+                    Some((at, cause)) => {
+                        tokio::time::sleep_until(at).await;
+                        cause
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => Cause::Stop,
+                // An error shows again when it is read.
+                _ = self.stream.readable() => Cause::Readable,
+                cause = late => cause,
+            }
+        };
+        (self, cause)
+    }
+
+    /// Reads what is there onto the page, and makes frames of it.
+    pub(super) fn look(&mut self, desk: &mut Desk, cause: Cause) -> Outcome {
+        desk.begin(&self.sender);
+        let outcome = match cause {
+            Cause::Readable => self.read(desk),
+            Cause::Unfinished => {
+                desk.error("unfinished_frame", 1);
+                self.waits = None;
+                self.finish(desk)
+            }
+            Cause::Idle => {
+                self.state = State::Ended;
+                self.finish(desk)
+            }
+            // What a sender believes to be delivered lies in the kernel.
+            Cause::Stop => match self.read(desk) {
+                Outcome::Drained => {
+                    self.state = State::Ended;
+                    self.finish(desk)
+                }
+                other => other,
+            },
+        };
+        desk.end();
+        outcome
+    }
+
+    /// What is held back is all there will be, at least for now.
+    fn finish(&mut self, desk: &mut Desk) -> Outcome {
+        let (page, number) = desk.page();
+        let from = self.framer.begin(page);
+        let odd = self.framer.split(page, from, number, true);
+        tell(desk, odd);
+        if self.framer.has_more() {
+            Outcome::More
+        } else if self.state == State::Ended {
+            self.stream.say_goodbye();
+            Outcome::Closed
+        } else {
+            Outcome::Drained
+        }
+    }
+
+    fn read(&mut self, desk: &mut Desk) -> Outcome {
+        if self.state == State::Ended {
+            return self.finish(desk);
+        }
+        loop {
+            let ahead = self.framer.has_more();
+            let room = self.room.min(desk.room()).max(LEAST);
+            let (page, _) = desk.page();
+            let from = self.framer.begin(page);
+            let came = if ahead {
+                Ok(0)
+            } else {
+                self.stream.try_read(&mut page.space(room)[..room])
+            };
+            let came = match came {
+                Ok(0) if !ahead => None,
+                Ok(n) => Some(n),
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => Some(0),
+                Err(why) => {
+                    log_limited!(info, %why, "a connection broke off");
+                    desk.error("connection_broken", 1);
+                    None
+                }
+            };
+            let Some(came) = came else {
+                // The end of the stream ends its last frame; it lies on the page already.
+                self.state = State::Ended;
+                let (page, number) = desk.page();
+                let odd = self.framer.split(page, from, number, true);
+                tell(desk, odd);
+                return if self.framer.has_more() {
+                    Outcome::More
+                } else {
+                    Outcome::Closed
+                };
+            };
+            let (page, number) = desk.page();
+            page.filled(came);
+            if self.state == State::New && came > 0 {
+                self.state = State::Open;
+                if !self.stream.is_tls() && page.text()[from..].starts_with(&CLIENT_HELLO) {
+                    page.cut(from);
+                    self.refuse(desk);
+                    return Outcome::Closed;
+                }
+            }
+            let before = *number;
+            let odd = self.framer.split(page, from, number, false);
+            let made = *number > before;
+            tell(desk, odd);
+            if came > 0 || ahead {
+                self.note(came, room, made);
+            }
+            if desk.is_full() || self.framer.has_more() {
+                return Outcome::More;
+            }
+            if came < room {
+                return Outcome::Drained;
+            }
+        }
+    }
+
+    /// So much came, for which there was so much room.
+    fn note(&mut self, came: usize, room: usize, made: bool) {
+        let now = Instant::now();
+        self.heard = now;
+        if !self.framer.holds() {
+            self.waits = None;
+        } else if made || self.waits.is_none() {
+            self.waits = Some(now);
+        }
+        if came == room {
+            self.room = (self.room * 2).min(MOST);
+        } else if came < room / 4 {
+            self.room = (self.room / 2).max(LEAST);
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, desk: &Desk) {
+        log_limited!(
+            warn,
+            "a sender speaks TLS to a port that does not; set tls, or turn it off at the sender"
+        );
+        desk.error("tls_to_plain_port", 1);
+    }
+}
+
+fn tell(desk: &Desk, odd: Oddities) {
+    desk.error("invalid_frame", odd.lost);
+    desk.error("incomplete_frame", odd.partial);
+    desk.error("empty_frame", odd.empty);
+    desk.error("frame_too_long", odd.long);
+}
