@@ -2,9 +2,13 @@
 
 pub mod dedupe;
 pub mod enrich;
+pub mod filter;
 pub mod grok;
 pub mod join;
+pub mod remap;
+pub mod route;
 pub mod tables;
+mod vrl;
 
 use pipeline::Registry;
 
@@ -13,7 +17,10 @@ pub fn register(registry: &mut Registry) {
     registry.stateful::<dedupe::Config>();
     registry.stateful::<join::Config>();
     registry.transform::<enrich::Config>();
+    registry.transform::<filter::Config>();
     registry.transform::<grok::Config>();
+    registry.transform::<remap::Config>();
+    registry.transform::<route::Config>();
     registry.table::<tables::FileTable>();
     registry.table::<tables::NetworksTable>();
     registry.table::<tables::GeoipTable>();

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
+use parking_lot::Mutex;
+
 use super::{BuildError, Kind, Spanned};
 use crate::config::{Batch as BatchOptions, Globals, Request, nearest};
 use crate::event::digest_parts;
@@ -18,6 +20,7 @@ pub struct Context {
     pub(crate) request: Request,
     pub(crate) batch: BatchOptions,
     pub(crate) tables: Tables,
+    pub(crate) warnings: Arc<Mutex<Vec<BuildError>>>,
 }
 
 impl Context {
@@ -35,7 +38,18 @@ impl Context {
             request: Request::default(),
             batch: BatchOptions::default(),
             tables: Tables::default(),
+            warnings: Arc::default(),
         }
+    }
+
+    /// Something is doubtful and yet no error: `validate` shows it as a warning at its place.
+    pub fn warn(&self, warning: BuildError) {
+        self.warnings.lock().push(warning);
+    }
+
+    /// What was said so.
+    pub(crate) fn take_warnings(&self) -> Vec<BuildError> {
+        std::mem::take(&mut self.warnings.lock())
     }
 
     /// The same for another place for data.

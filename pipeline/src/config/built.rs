@@ -2,7 +2,7 @@
 
 use super::assemble::Draft;
 use super::de::Shared;
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, Severity};
 use super::graph::Node;
 use super::tree::{Node as Tree, Table, Value};
 use super::words;
@@ -11,30 +11,40 @@ use crate::component::{BuildError, Place, Spot};
 /// Builds every component and throws the result away, so that patterns and conditions are compiled before anything starts.
 pub(super) fn build(draft: &Draft, shared: &Shared<'_>) {
     for node in draft.graph.nodes() {
-        for error in errors(node, draft) {
-            say(error, node, shared);
+        let (errors, warnings) = build_one(node, draft);
+        for error in errors {
+            say(error, Severity::Error, node, shared);
+        }
+        for warning in warnings {
+            say(warning, Severity::Warning, node, shared);
         }
     }
     for node in &draft.half {
         // What it says about a value that is there holds; what it misses may be what was left out.
         let about_values = |e: &BuildError| matches!(e.spot, Spot::Value(_) | Spot::Inside(..));
-        for error in errors(node, draft).into_iter().filter(about_values) {
-            say(error, node, shared);
+        let (errors, _) = build_one(node, draft);
+        for error in errors.into_iter().filter(about_values) {
+            say(error, Severity::Error, node, shared);
         }
     }
 }
 
-fn errors(node: &Node, draft: &Draft) -> Vec<BuildError> {
+/// What it says against its configuration: errors, and what is only doubtful.
+fn build_one(node: &Node, draft: &Draft) -> (Vec<BuildError>, Vec<BuildError>) {
     let broken = &draft.graph.tables.broken;
     if node.component.tables().iter().any(|id| broken.contains(id)) {
         // The table's own mistake has been told.
-        return Vec::new();
+        return (Vec::new(), Vec::new());
     }
-    let built = node.component.build(&draft.graph.context(node));
-    built.err().into_iter().flatten().collect()
+    let cx = draft.graph.context(node);
+    let built = node.component.build(&cx);
+    (
+        built.err().into_iter().flatten().collect(),
+        cx.take_warnings(),
+    )
 }
 
-fn say(error: BuildError, node: &Node, shared: &Shared<'_>) {
+fn say(error: BuildError, severity: Severity, node: &Node, shared: &Shared<'_>) {
     let path = format!("{}.{}", node.kind.section(), node.id);
     let (place, path) = match &error.spot {
         Spot::Component => (node.place, path),
@@ -53,6 +63,7 @@ fn say(error: BuildError, node: &Node, shared: &Shared<'_>) {
     shared.say(Diagnostic {
         help,
         note: error.note,
+        severity,
         ..Diagnostic::error(place, path, message)
     });
 }

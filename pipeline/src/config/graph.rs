@@ -113,6 +113,7 @@ impl Graph {
             request: node.engine.request.clone(),
             batch: node.engine.batch,
             tables: self.tables.clone(),
+            warnings: Arc::default(),
         }
     }
 }

@@ -1,0 +1,226 @@
+//! From the text of a program to something that runs; every mistake with its place.
+
+use std::sync::Arc;
+
+use pipeline::{BuildError, BuildErrors, Context, Field, Spanned};
+use vrl::compiler::state::ExternalEnv;
+use vrl::compiler::unused_expression_checker::check_for_unused_results;
+use vrl::compiler::{CompileConfig, Compiler, Program, TypeState};
+use vrl::diagnostic::{Diagnostic, DiagnosticList, Note};
+use vrl::value::Kind;
+use vrl::value::kind::Collection;
+
+use super::functions::{self, Host, Text};
+use super::layout::Layout;
+use super::tree;
+
+/// A compiled program, shared by all workers.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(super) program: Program,
+    pub(super) layout: Layout,
+    /// It runs a block once for each element of something, so it needs bounds.
+    pub(super) loops: bool,
+}
+
+/// Where the text of a program stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Written<'a> {
+    /// In the configuration.
+    Here(&'a Spanned<String>),
+    /// In a file that this key of the configuration names.
+    File {
+        /// The key.
+        key: &'static str,
+        /// The file, as named.
+        name: &'a str,
+        /// What is in it.
+        text: &'a str,
+    },
+}
+
+/// What a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// It changes events.
+    Remap,
+    /// It says true or false, and changes nothing.
+    Condition,
+}
+
+/// Compiles a program; what VRL finds doubtful is said to `cx`.
+pub(crate) fn compile(
+    written: Written<'_>,
+    usage: Use,
+    cx: &Context,
+) -> Result<Arc<Compiled>, BuildErrors> {
+    let text = written.text();
+    let said = |found: DiagnosticList| {
+        let mut errors = BuildErrors::new();
+        errors.extend(found.into_iter().map(|found| written.error(found)));
+        errors
+    };
+    let parsed = vrl::parser::parse(text)
+        .map_err(|error| said(DiagnosticList::from(vec![Box::new(error) as Box<_>])))?;
+    let (prepared, facts) = tree::prepare(parsed.clone());
+    let mut errors = BuildErrors::new();
+    errors.extend(facts.sets_id.iter().map(|at| {
+        written
+            .at(
+                at.range(),
+                "`event.id` stays what it was when the event was born",
+            )
+            .help("keep an id of your own in another field, like `.labels.id`")
+    }));
+    let state = TypeState {
+        local: Default::default(),
+        external: ExternalEnv::new_with_kind(event_kind(), Kind::object(Collection::any())),
+    };
+    let mut config = CompileConfig::default();
+    config.set_custom(Host(cx.host().to_owned()));
+    config.set_custom(Text(text.to_owned()));
+    if usage == Use::Condition {
+        config.set_read_only();
+    }
+    let functions = functions::all();
+    let compiled =
+        errors.take(Compiler::compile(&functions, prepared, &state, config).map_err(said));
+    let compiled = match compiled {
+        Some(compiled) if errors.is_empty() => compiled,
+        _ => return Err(errors),
+    };
+    let program = compiled.program;
+    if usage == Use::Condition && !program.final_type_info().result.contains_boolean() {
+        let error = written
+            .at(0..text.len(), "this is never true or false")
+            .help("write a comparison like `.host.name == \"pve1\"`, or one expression that is a boolean");
+        return Err(error.into());
+    }
+    let warnings = compiled.warnings.into_iter();
+    for warning in warnings.chain(check_for_unused_results(&parsed)) {
+        cx.warn(written.error(warning));
+    }
+    for name in &facts.names {
+        Field::new(name);
+    }
+    Ok(Arc::new(Compiled {
+        layout: Layout::of(program.info()),
+        loops: facts.loops,
+        program,
+    }))
+}
+
+/// What is known of every event: it has a time and an id.
+fn event_kind() -> Kind {
+    let id = Collection::any().with_known("id", Kind::bytes());
+    let event = Collection::any()
+        .with_known("@timestamp", Kind::timestamp())
+        .with_known("event", Kind::object(id));
+    Kind::object(event)
+}
+
+impl Written<'_> {
+    fn text(&self) -> &str {
+        match self {
+            Written::Here(text) => text.get(),
+            Written::File { text, .. } => text,
+        }
+    }
+
+    /// A mistake in some bytes of the program. Of a file, the line is shown with it.
+    fn at(&self, range: std::ops::Range<usize>, message: impl Into<String>) -> BuildError {
+        let len = self.text().len();
+        let range = range.start.min(len)..range.end.min(len);
+        match self {
+            Written::Here(text) => BuildError::inside(text, range, message),
+            Written::File { key, name, text } => {
+                let before = &text[..text.floor_char_boundary(range.start)];
+                let number = before.matches('\n').count();
+                let column = before.chars().rev().take_while(|c| *c != '\n').count();
+                let line = text.lines().nth(number).unwrap_or_default();
+                let wide = text.get(range).map_or(1, |marked| {
+                    marked.lines().next().unwrap_or_default().chars().count()
+                });
+                let wide = wide.clamp(1, line.chars().count().saturating_sub(column).max(1));
+                let (number, column) = (number + 1, column + 1);
+                BuildError::key(
+                    *key,
+                    format!("{name}:{number}:{column}: {}", message.into()),
+                )
+                .note(format!(
+                    "{line}\n{}{}",
+                    " ".repeat(column - 1),
+                    "^".repeat(wide)
+                ))
+            }
+        }
+    }
+
+    /// What VRL has found.
+    fn error(&self, found: Diagnostic) -> BuildError {
+        let primary = found
+            .labels
+            .iter()
+            .find(|label| label.primary)
+            .or(found.labels.first());
+        let message = match primary {
+            Some(label) if label.message.is_empty() || found.message.contains(&label.message) => {
+                found.message.clone()
+            }
+            Some(label) => format!("{}: {}", found.message, label.message),
+            None => found.message.clone(),
+        };
+        let range = primary.map_or(0..self.text().len(), |label| label.span.range());
+        let mut error = self.at(range, lower(message.trim()));
+        let (mut notes, mut help) = (Vec::new(), Vec::new());
+        for label in found.labels.iter().filter(|label| Some(*label) != primary) {
+            if !label.message.is_empty() {
+                notes.push(label.message.clone());
+            }
+        }
+        for note in &found.notes {
+            match note {
+                Note::Hint(text) => help.push(text.clone()),
+                Note::Basic(text) if text.trim().is_empty() => {}
+                Note::Basic(text) => match text.strip_prefix("try: ") {
+                    Some(text) => help.push(text.to_owned()),
+                    None => notes.push(text.clone()),
+                },
+                Note::SeeRepl | Note::SeeLangDocs => {}
+                other => notes.push(other.to_string()),
+            }
+        }
+        if !notes.is_empty() {
+            error = error.note(notes.join("\n"));
+        }
+        if !help.is_empty() {
+            error = error.help(help.join("; "));
+        }
+        error
+    }
+}
+
+/// Our messages begin with a small letter, but for what is a name.
+fn lower(message: &str) -> String {
+    let mut letters = message.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => first
+            .to_lowercase()
+            .chain(message.chars().skip(1))
+            .collect(),
+        _ => message.to_owned(),
+    }
+}
+
+/// The zone that times without one are in.
+pub(crate) fn zone(
+    written: Option<&Spanned<String>>,
+) -> Result<vrl::compiler::TimeZone, BuildError> {
+    let Some(name) = written else {
+        return Ok(vrl::compiler::TimeZone::Local);
+    };
+    vrl::compiler::TimeZone::parse(name.get()).ok_or_else(|| {
+        BuildError::at(name, format!("no time zone is called `{}`", name.get()))
+            .help("for example 'Europe/Berlin', 'UTC' or 'local'")
+    })
+}
