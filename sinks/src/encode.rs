@@ -1,15 +1,19 @@
-//! One event as one line of text, for the sinks that write lines: `json`, `text`, `logfmt`, `pretty`.
+//! One event as one line of text, for the sinks that write lines: `json`, `text`, `logfmt`, `cef`, `pretty`.
 //!
 //! A line break inside a value is always escaped, so a line is an event. For a terminal every other control and directional
 //! character is escaped too.
 
+pub(crate) mod cef;
 mod logfmt;
 mod pretty;
+pub(crate) mod trim;
 
 use pipeline::{Codec, Encoding, Event, Field, JsonWriter, fields, printable};
 
+use cef::Cef;
 use logfmt::Logfmt;
 use pretty::Pretty;
+use trim::Trim;
 
 /// Where the lines will be read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,6 +35,7 @@ enum Form {
     Json(JsonWriter),
     Text,
     Logfmt(Logfmt),
+    Cef(Cef),
     Pretty(Pretty),
 }
 
@@ -43,6 +48,7 @@ impl LineEncoder {
             Codec::Json => Form::Json(JsonWriter::new(only.as_deref(), except.as_deref())),
             Codec::Text => Form::Text,
             Codec::Logfmt => Form::Logfmt(Logfmt::new(only, except)),
+            Codec::Cef => Form::Cef(Cef::new()),
             Codec::Pretty => Form::Pretty(Pretty::new(reader.colour)),
         };
         LineEncoder {
@@ -75,6 +81,13 @@ impl LineEncoder {
                 out,
             ),
             Form::Logfmt(logfmt) => logfmt.write(event, self.reader.terminal, out),
+            Form::Cef(cef) if !self.reader.terminal => cef.write(event, Trim::Original, out),
+            Form::Cef(cef) => {
+                self.line.clear();
+                cef.write(event, Trim::Original, &mut self.line);
+                let line = String::from_utf8_lossy(&self.line);
+                out.extend_from_slice(printable(&line).as_bytes());
+            }
         }
         out.push(b'\n');
     }
@@ -154,7 +167,13 @@ mod tests {
 
     #[test]
     fn every_form_is_one_line_and_safe_for_a_terminal() {
-        for codec in [Codec::Json, Codec::Text, Codec::Logfmt, Codec::Pretty] {
+        for codec in [
+            Codec::Json,
+            Codec::Text,
+            Codec::Logfmt,
+            Codec::Cef,
+            Codec::Pretty,
+        ] {
             let text = line(codec, true);
             // `pretty` has a line for the day above the first.
             let lines = if codec == Codec::Pretty { 2 } else { 1 };

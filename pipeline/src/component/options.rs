@@ -27,6 +27,8 @@ pub enum Codec {
     Text,
     /// `key=value key="other value"`
     Logfmt,
+    /// The Common Event Format of SIEMs.
+    Cef,
     /// For people at a terminal.
     Pretty,
 }

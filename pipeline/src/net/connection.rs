@@ -28,20 +28,21 @@ const BUFFER: usize = 32 << 10;
 /// Most headers of an answer.
 pub(super) const MAX_HEADERS: usize = 100;
 
-enum Stream {
+/// The bytes below, plain or encrypted.
+pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
-    fn tcp(&self) -> &TcpStream {
+    pub(super) fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
         }
     }
 
-    fn poll_write(
+    pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
@@ -52,17 +53,28 @@ impl Stream {
         }
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, buf),
+        }
+    }
+
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
         }
     }
 }
@@ -139,7 +151,7 @@ impl Dial<'_> {
 }
 
 /// rustls's text, with the remedy where there is one.
-fn tls_reason(error: &io::Error) -> String {
+pub(super) fn tls_reason(error: &io::Error) -> String {
     use rustls::{CertificateError, Error};
     let inner = error.get_ref().and_then(|e| e.downcast_ref::<Error>());
     match inner {
@@ -154,7 +166,7 @@ fn tls_reason(error: &io::Error) -> String {
     }
 }
 
-async fn dial(host: &str, port: u16, silence: Duration) -> Result<TcpStream, HttpError> {
+pub(super) async fn dial(host: &str, port: u16, silence: Duration) -> Result<TcpStream, HttpError> {
     let failed = |why: String| HttpError::Connect {
         server: format!("{host}:{port}"),
         why,

@@ -17,6 +17,7 @@ mod subject;
 mod tls;
 mod url;
 mod verify;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use response::Response;
 pub use tls::{TlsOptions, provider, reload_files};
 pub use url::Url;
 pub use verify::Fingerprint;
+pub use wire::{Dialer, Wire};
 
 /// An option that cannot work, with the key it stands under.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
