@@ -10,12 +10,14 @@ use tokio_util::sync::CancellationToken;
 use crate::ack::{Ack, Creditor, Verdict};
 use crate::batch::Batch;
 use crate::clock::{Clock, Time};
+use crate::component::Reason;
 use crate::event::{Event, Value, ValueRef};
 use crate::lines::{LineBatch, LineConstants, LineMemory};
 use crate::mark::{LaneId, Mark};
 use crate::position::Tracker;
 use crate::redact::Redactor;
 use crate::telemetry::{ComponentMetrics, Stage};
+use crate::topology::DeadLetterBox;
 use crate::topology::chain::Chain;
 use crate::topology::guard::Hold;
 
@@ -41,6 +43,36 @@ pub struct SourceOut {
     pub(crate) metrics: Arc<ComponentMetrics>,
     pub(crate) memory: LineMemory,
     pub(crate) hits: Vec<Range<usize>>,
+    pub(crate) type_name: &'static str,
+    pub(crate) dead_letters: Arc<dyn DeadLetterBox>,
+    pub(crate) beside: Arc<Beside>,
+}
+
+/// What sources have to finish after their own end: it runs on the program's runtime, and the program waits for it once
+/// all answers are in.
+pub(crate) struct Beside {
+    runtime: tokio::runtime::Handle,
+    tasks: parking_lot::Mutex<Vec<tokio::task::JoinHandle<()>>>,
+}
+
+impl Beside {
+    /// On the runtime it is called in.
+    pub(crate) fn here() -> Arc<Beside> {
+        Arc::new(Beside {
+            runtime: tokio::runtime::Handle::current(),
+            tasks: parking_lot::Mutex::default(),
+        })
+    }
+
+    /// Waits until all of it is done.
+    pub(crate) async fn done(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            if let Err(why) = task.await {
+                tracing::error!(%why, "what a source had to finish died");
+            }
+        }
+    }
 }
 
 impl SourceOut {
@@ -124,6 +156,48 @@ impl SourceOut {
             verdict = told => Ok(verdict.unwrap_or(Verdict::Failed)),
             () = self.abort.cancelled() => Err(Stopped),
         }
+    }
+
+    /// As [`send`](Self::send), and `tell` gets the answer, on any thread, when it is there: for sources that answer
+    /// their peer, many batches at once.
+    pub async fn send_telling(
+        &mut self,
+        lane: LaneId,
+        events: Vec<Event>,
+        position: &impl Serialize,
+        tell: impl FnOnce(Verdict) + Send + 'static,
+    ) -> Result<(), Stopped> {
+        let teller = Teller {
+            tracker: Arc::clone(&self.tracker),
+            tell: parking_lot::Mutex::new(Some((self.owe(lane, position), Box::new(tell)))),
+        };
+        let ack = Ack::new(Arc::new(teller), 0);
+        self.send_owing(lane, events, ack).await
+    }
+
+    /// Runs something that outlives the source, like the answers to a peer that come in after the last event was read.
+    /// It must end by itself when nothing more can come; the program waits for that at its end, for a while.
+    pub fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let task = self.beside.runtime.spawn(work);
+        let mut tasks = self.beside.tasks.lock();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task);
+    }
+
+    /// Makes dead letters of events that can go nowhere, and says when they are durable. After an error none of them is;
+    /// it is worth another try.
+    pub fn bury(&self, events: &mut [Event], reason: &Reason, attempts: u32) -> Result<(), String> {
+        let redacted = events
+            .iter_mut()
+            .map(|event| redact_event(event, &self.redactor))
+            .sum();
+        self.dead_letters
+            .append(&self.source, self.type_name, reason, attempts, events)?;
+        let count = events.len() as u64;
+        self.metrics.redacted.add(redacted);
+        self.metrics.received_events.add(count);
+        self.metrics.dead_lettered.add([reason.kind.name()], count);
+        Ok(())
     }
 
     async fn send_owing(
@@ -264,6 +338,32 @@ impl SourceOut {
 
 /// What the fields of a parsed line take beside its text, for the bounds of lanes [bytes].
 const FIELDS_OF_A_LINE: usize = 384;
+
+type Tell = Box<dyn FnOnce(Verdict) + Send>;
+
+/// Passes an answer on to whoever wants to know, then to the one who counts them.
+struct Teller {
+    tracker: Arc<Tracker>,
+    tell: parking_lot::Mutex<Option<(Ack, Tell)>>,
+}
+
+impl Creditor for Teller {
+    fn answered(&self, _: u64, verdict: Verdict) {
+        let told = self.tell.lock().take();
+        if let Some((owed, tell)) = told {
+            tell(verdict);
+            owed.answer(verdict);
+        }
+    }
+
+    fn failing(&self) {
+        self.tracker.failing();
+    }
+
+    fn is_spoilt(&self) -> bool {
+        self.tracker.is_spoilt()
+    }
+}
 
 struct Waiter(parking_lot::Mutex<Option<tokio::sync::oneshot::Sender<Verdict>>>);
 

@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod file;
 pub mod internal;
+pub mod nats;
 pub mod stdin;
 pub mod syslog;
 
@@ -13,6 +14,7 @@ pub fn register(registry: &mut Registry) {
     registry.source::<demo::Config>();
     registry.source::<file::Config>();
     registry.source::<internal::Config>();
+    registry.source::<nats::Config>();
     registry.source::<stdin::Config>();
     registry.source::<syslog::Config>();
 }

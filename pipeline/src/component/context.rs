@@ -21,6 +21,7 @@ pub struct Context {
     pub(crate) batch: BatchOptions,
     pub(crate) tables: Tables,
     pub(crate) warnings: Arc<Mutex<Vec<BuildError>>>,
+    pub(crate) feeds_state: bool,
 }
 
 impl Context {
@@ -39,12 +40,17 @@ impl Context {
             batch: BatchOptions::default(),
             tables: Tables::default(),
             warnings: Arc::default(),
+            feeds_state: false,
         }
     }
 
     /// Something is doubtful and yet no error: `validate` shows it as a warning at its place.
     pub fn warn(&self, warning: BuildError) {
-        self.warnings.lock().push(warning);
+        let mut warnings = self.warnings.lock();
+        // A component is built again after a failure, with the same to say.
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
     }
 
     /// What was said so.
@@ -129,6 +135,12 @@ impl Context {
     /// Everything at the top level of the configuration.
     pub fn globals(&self) -> &Globals {
         &self.globals
+    }
+
+    /// Whether a transform that remembers lies behind it: such a one holds the answers of its inputs until its state is
+    /// saved, for up to 30 s.
+    pub fn feeds_state(&self) -> bool {
+        self.feeds_state
     }
 
     /// The sink's `request` options.

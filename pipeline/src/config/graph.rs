@@ -1,5 +1,6 @@
 //! A configuration that holds: components, their connections, and what applies to all of them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -114,6 +115,23 @@ impl Graph {
             batch: node.engine.batch,
             tables: self.tables.clone(),
             warnings: Arc::default(),
+            feeds_state: self.feeds_state(&node.id),
         }
+    }
+
+    /// Whether a transform that remembers lies behind a component, however far.
+    fn feeds_state(&self, id: &str) -> bool {
+        let mut reached = BTreeSet::from([id]);
+        // Each comes after those it takes events from.
+        self.transforms.iter().any(|transform| {
+            let behind = transform
+                .inputs
+                .iter()
+                .any(|input| reached.contains(input.id.as_str()));
+            if behind {
+                reached.insert(transform.id.as_str());
+            }
+            behind && transform.stateful
+        })
     }
 }

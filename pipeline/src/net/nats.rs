@@ -30,6 +30,8 @@ mod tests;
 const CONNECTING: Duration = Duration::from_secs(5);
 /// A silent connection is asked this often whether it still lives; two questions without an answer end it.
 const PING: Duration = Duration::from_secs(15);
+/// Messages of one subscription that may wait: more than is ever asked for at once.
+const WAITING: usize = 64 * 1024;
 /// Longest wait between two attempts to connect again.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -340,6 +342,14 @@ impl NatsConnector {
     /// # Errors
     /// None does, and why.
     pub async fn connect(&self) -> Result<Nats, Reason> {
+        self.connect_with(WAITING).await
+    }
+
+    /// The same; of a subscription, `waiting` messages may wait to be taken before the next are thrown away.
+    ///
+    /// # Errors
+    /// None does, and why.
+    pub async fn connect_with(&self, waiting: usize) -> Result<Nats, Reason> {
         // The library asks rustls for its default where it makes a configuration of its own.
         provider();
         let (tell, link) = watch::channel(Link::default());
@@ -351,6 +361,7 @@ impl NatsConnector {
             .connection_timeout(CONNECTING)
             .ping_interval(PING)
             .max_reconnects(None)
+            .subscription_capacity(waiting)
             .reconnect_delay_callback(wait)
             .event_callback(move |event| {
                 note(&told, &event, &id, &logs);

@@ -14,7 +14,7 @@ use super::node::Node;
 use crate::component::{Component, Source};
 use crate::position::{PositionFile, Tracker};
 use crate::redact::Redactor;
-use crate::source_out::SourceOut;
+use crate::source_out::{Beside, SourceOut};
 use crate::telemetry::{Health, Stage};
 use crate::told::Told;
 
@@ -29,6 +29,7 @@ pub(crate) struct SourceTask {
     pub(crate) stop: CancellationToken,
     pub(crate) abort: CancellationToken,
     pub(crate) hold: Option<Arc<Hold>>,
+    pub(crate) beside: Arc<Beside>,
 }
 
 /// Waits between two starts of a source that fails, doubling from the first to the last.
@@ -131,6 +132,9 @@ impl SourceTask {
             metrics: Arc::clone(&self.node.metrics),
             memory: Default::default(),
             hits: Vec::new(),
+            type_name: self.node.type_name,
+            dead_letters: Arc::clone(&self.node.dead_letters),
+            beside: Arc::clone(&self.beside),
         };
         self.node.metrics.health().set(Health::Healthy);
         let ran = std::panic::AssertUnwindSafe(source.run(out));

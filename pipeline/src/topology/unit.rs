@@ -24,6 +24,7 @@ use crate::lane::{LaneReceiver, LaneSender, lane};
 use crate::position::{PositionFile, Tracker};
 use crate::queue;
 use crate::queue::task::QueuedSink;
+use crate::source_out::Beside;
 use crate::telemetry::{Health, Telemetry};
 
 /// One task of the running graph.
@@ -54,6 +55,7 @@ enum Running {
         tracker: Arc<Mutex<Arc<Tracker>>>,
         keeper: JoinHandle<()>,
         keeper_end: CancellationToken,
+        beside: Arc<Beside>,
     },
     Task(JoinHandle<Waiting>),
 }
@@ -268,13 +270,23 @@ impl Unit {
             tracker,
             keeper,
             keeper_end,
+            beside,
             ..
         }) = &mut self.running
         else {
             return true;
         };
         let tracker = Arc::clone(&tracker.lock());
-        let settled = tokio::time::timeout(patience, tracker.settled()).await == Ok(true);
+        let deadline = tokio::time::Instant::now() + patience;
+        let settled = tokio::time::timeout_at(deadline, tracker.settled()).await == Ok(true);
+        if tokio::time::timeout_at(deadline, beside.done())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "a source could not tell its peer about every answer; what it did not tell comes again, under the same ids"
+            );
+        }
         keeper_end.cancel();
         if let Err(why) = keeper.await {
             tracing::error!(%why, "the task that stores positions died");
@@ -402,7 +414,9 @@ fn start_source(
             .entry(node.id.clone())
             .or_insert_with(|| Arc::new(AtomicU32::new(0))),
     );
+    let beside = Beside::here();
     let task = SourceTask {
+        beside: Arc::clone(&beside),
         node: Arc::clone(node),
         fused: fused.to_vec(),
         redactor: Arc::clone(&shared.redactor),
@@ -421,5 +435,6 @@ fn start_source(
         tracker,
         keeper,
         keeper_end,
+        beside,
     })
 }
