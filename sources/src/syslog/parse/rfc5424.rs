@@ -3,6 +3,8 @@
 //! Seven words with one space between them, any of them `-`; then structured data; then anything. A name longer than the
 //! RFC allows is taken as it is and told of: a cut name is worse than a long one.
 
+use pipeline::Value;
+
 use super::scan::{span, word_end};
 use super::stamp::{Moment, Stamps};
 use super::{Read, Refusal, data};
@@ -82,29 +84,43 @@ pub(super) fn read(
         }
         at = end;
     }
-    read.version = version;
-    [read.host, read.app, read.process, read.message_id] = words;
     at += 1;
-    match text.get(at) {
-        Some(b'-') => at += 1,
-        Some(b'[') => {
-            let (elements, end) = data::read(text, at)?;
-            read.rare().data = Some(elements);
-            at = end;
-        }
-        _ => return Err(Refusal::of_part("structured data", at)),
+    let (elements, end) = match text.get(at..at + 2) {
+        Some(b"- ") => (Ok(None), at + 1),
+        _ => data_field(text, at),
+    };
+    // Words behind a time are a header even if the data is wrong; five words behind a hyphen may be any sentence.
+    if elements.is_ok() || read.time.is_some() {
+        read.version = version;
+        [read.host, read.app, read.process, read.message_id] = words;
     }
-    match text.get(at) {
-        None => {}
-        Some(b' ') => at += 1,
-        Some(_) => return Err(Refusal::of_part("structured data", at)),
+    if let Some(elements) = elements? {
+        read.rare().data = Some(elements);
     }
+    at = end + usize::from(end < text.len());
     // A mark that the text is UTF-8, not a part of it.
     if text.get(at..at + 3) == Some(b"\xef\xbb\xbf") {
         at += 3;
     }
     read.message = span(at, text.len());
     Ok(())
+}
+
+/// Structured data with what has to follow it, and where it ends.
+#[inline(never)]
+fn data_field(text: &[u8], at: usize) -> (Result<Option<Value>, Refusal>, usize) {
+    let (elements, end) = match text.get(at) {
+        Some(b'-') => (None, at + 1),
+        Some(b'[') => match data::read(text, at) {
+            Ok((elements, end)) => (Some(elements), end),
+            Err(why) => return (Err(why), at),
+        },
+        _ => return (Err(Refusal::of_part("structured data", at)), at),
+    };
+    match text.get(end) {
+        None | Some(b' ') => (Ok(elements), end),
+        Some(_) => (Err(Refusal::of_part("structured data", end)), end),
+    }
 }
 
 #[cold]

@@ -314,24 +314,34 @@ fn seconds(rest: &[u8], at: usize) -> Option<(i64, usize)> {
     let mut end = at + 3;
     let mut part = 0;
     if let Some(b'.' | b',') = rest.get(end) {
-        let mut scale = SECOND;
-        end += 1;
-        while let Some(digit) = rest.get(end).map(|byte| byte.wrapping_sub(b'0')) {
-            if digit > 9 {
-                break;
-            }
-            scale /= 10;
-            if scale == 0 {
-                return None;
-            }
-            part += i64::from(digit) * scale;
-            end += 1;
-        }
-        if scale == SECOND {
-            return None;
-        }
+        (part, end) = fraction(rest, end + 1)?;
     }
     Some((whole * SECOND + part, end))
+}
+
+/// The digits behind the point [ns], one to nine of them, and where they end.
+#[inline]
+fn fraction(rest: &[u8], at: usize) -> Option<(i64, usize)> {
+    // Microseconds are what nearly everybody writes.
+    if let Some([a, b, c, d, e, f, behind]) = rest.get(at..).and_then(<[u8]>::first_chunk::<7>)
+        && !behind.is_ascii_digit()
+        && let (Some(high), Some(middle), Some(low)) = (two(*a, *b), two(*c, *d), two(*e, *f))
+    {
+        return Some(((high * 10_000 + middle * 100 + low) * 1000, at + 6));
+    }
+    let (mut part, mut scale, mut end) = (0, SECOND, at);
+    while let Some(digit) = rest.get(end).map(|byte| byte.wrapping_sub(b'0')) {
+        if digit > 9 {
+            break;
+        }
+        scale /= 10;
+        if scale == 0 {
+            return None;
+        }
+        part += i64::from(digit) * scale;
+        end += 1;
+    }
+    (end > at).then_some((part, end))
 }
 
 /// `01:00`, `0100` or `01` [s], and where it ends.
@@ -435,5 +445,96 @@ pub(super) fn epoch(text: &[u8], at: usize) -> Option<(Time, usize)> {
         }
         13 => Some((Time(whole.checked_mul(1_000_000)?), at + len)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stamps() -> (Stamps, Moment) {
+        let moment = Moment {
+            now: Time::parse("2026-01-02T00:00:00Z").unwrap(),
+            zone: 0,
+        };
+        (
+            Stamps::new(vec![TimeZone::get("Europe/Berlin").unwrap()]),
+            moment,
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_time_with_an_offset_is_what_jiff_says(
+            at in 0_i64..4_000_000_000, fraction in "(\\.[0-9]{1,9})?", offset in -1439_i64..1440,
+        ) {
+            let local = jiff::Timestamp::from_second(at + offset * 60).unwrap();
+            let sign = if offset < 0 { '-' } else { '+' };
+            let (hours, minutes) = (offset.abs() / 60, offset.abs() % 60);
+            let text = format!("{}{fraction}{sign}{hours:02}:{minutes:02}", local.strftime("%Y-%m-%dT%H:%M:%S"));
+            let (mut stamps, moment) = stamps();
+            let (time, end) = stamps.iso(text.as_bytes(), 0, moment, false).unwrap();
+            prop_assert_eq!(end, text.len());
+            prop_assert_eq!(Some(time), Time::parse(&text), "{}", text);
+        }
+
+        #[test]
+        fn a_time_without_an_offset_is_what_jiff_says(at in 0_i64..4_000_000_000) {
+            let (mut stamps, moment) = stamps();
+            let zone = stamps.zones[0].clone();
+            let civil = zone.to_datetime(jiff::Timestamp::from_second(at).unwrap());
+            let meant = zone.to_ambiguous_zoned(civil);
+            prop_assume!(!meant.is_ambiguous());
+            let meant = Time::from_secs(meant.compatible().unwrap().timestamp().as_second());
+            for text in [civil.strftime("%Y-%m-%dT%H:%M:%S"), civil.strftime("%b %e %Y %H:%M:%S"), civil.strftime("%b %d %H:%M:%S %Y ")] {
+                let text = text.to_string();
+                let (time, end) = stamps.any(text.as_bytes(), 0, moment).unwrap();
+                prop_assert_eq!(end, text.trim_end().len());
+                prop_assert_eq!(time, meant, "{}", text);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_time_or_none(text in "[0-9TZ:. +-]{0,40}|(Jan|Feb) [ 0-9:.]{0,30}") {
+            let (mut stamps, moment) = stamps();
+            // Twice, so that what was remembered of the first time is used.
+            let first = stamps.any(text.as_bytes(), 0, moment);
+            prop_assert_eq!(stamps.any(text.as_bytes(), 0, moment), first);
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        let (mut stamps, moment) = stamps();
+        for text in [
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-01-00T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:60:00Z",
+            "2026-01-01T00:00:61Z",
+            "2026-01-01T00:00:00.Z",
+            "2026-01-01T00:00:00.1234567890Z",
+            "2026-01-01T00:00:00+24:00",
+            "2026-01-01T00:00:00+01:60",
+            "2026-01-01T00:00:00+1",
+            "2026-01-01T00:00Z",
+            "0000-01-01T00:00:00Z",
+            "9999-01-01T00:00:00Z",
+            "Feb 30 00:00:00",
+            "Feb 29 00:00:00",
+            "Foo 11 00:00:00",
+            "Oct 111 00:00:00",
+            "Oct 11 0:00:00",
+            "176731212",
+            "17673121233",
+            "1767312123.",
+            "1767312123.1234567890",
+        ] {
+            assert_eq!(stamps.any(text.as_bytes(), 0, moment), None, "{text}");
+        }
     }
 }
