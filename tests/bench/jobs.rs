@@ -23,6 +23,17 @@ const FIELDS: [&str; 10] = [
     "bytes",
 ];
 
+/// What the job *syslog* sends on, as rsyslog does.
+const SYSLOG_FIELDS: [&str; 7] = [
+    "@timestamp",
+    "host.name",
+    "log.syslog.severity.name",
+    "log.syslog.facility.name",
+    "process.name",
+    "log.syslog.procid",
+    "message",
+];
+
 /// Where a run finds its input and may write.
 pub(crate) struct Place {
     pub(crate) access: PathBuf,
@@ -40,6 +51,8 @@ pub(crate) enum Job {
     Forward,
     /// file → grok → dedupe → Elasticsearch.
     AccessDedupe,
+    /// RFC 5424 over one TCP connection → Elasticsearch.
+    Syslog,
     /// rsyslog: imfile → mmnormalize → omelasticsearch, its nearest to *access*.
     RsyslogAccess,
     /// rsyslog: imtcp, RFC 5424 → omelasticsearch. Its CPU per event is R.
@@ -47,11 +60,12 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Floor,
         Self::Access,
         Self::Forward,
         Self::AccessDedupe,
+        Self::Syslog,
         Self::RsyslogAccess,
         Self::RsyslogSyslog,
     ];
@@ -62,6 +76,7 @@ impl Job {
             Self::Access => "access",
             Self::Forward => "forward",
             Self::AccessDedupe => "access-dedupe",
+            Self::Syslog => "syslog",
             Self::RsyslogAccess => "rsyslog-access",
             Self::RsyslogSyslog => "rsyslog-syslog",
         }
@@ -86,6 +101,12 @@ impl Job {
                 floors: Some(2.4),
                 ..none
             },
+            Self::Syslog => Promise {
+                floors: Some(2.5),
+                rs: Some(0.22),
+                peak: Some(48.0),
+                ..none
+            },
             Self::Floor | Self::RsyslogAccess | Self::RsyslogSyslog => none,
         }
     }
@@ -104,6 +125,7 @@ impl Job {
                 })
             }
             Self::Access | Self::Forward | Self::AccessDedupe => self.pvetrail(place, port),
+            Self::Syslog => syslog(place, port),
             Self::RsyslogAccess | Self::RsyslogSyslog => self.rsyslog(place, port),
         }
     }
@@ -219,6 +241,39 @@ ruleset(name="all") {{
             .arg(place.work.join("rsyslogd.pid"));
         Ok(Program { command, feed })
     }
+}
+
+fn syslog(place: &Place, port: u16) -> io::Result<Program> {
+    let data = place.work.join("data");
+    let graph = place.work.join("graph.toml");
+    let listen = free_port()?;
+    let text = format!(
+        r#"data_dir = {data:?}
+
+[admin]
+enabled = false
+
+[sources.net]
+type = "syslog"
+mode = "tcp"
+address = "127.0.0.1:{listen}"
+
+[sinks.es]
+type = "elasticsearch"
+inputs = ["net"]
+endpoints = ["http://127.0.0.1:{port}"]
+bulk = {{ index = "pve-audit-%Y.%m" }}
+compression = "none"
+encoding = {{ only_fields = {SYSLOG_FIELDS:?} }}
+"#
+    );
+    fs::write(&graph, text)?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pvetrail"));
+    command.arg("run").arg(graph);
+    Ok(Program {
+        command,
+        feed: Some((listen, place.syslog.clone())),
+    })
 }
 
 #[derive(Clone, Copy, Default)]
