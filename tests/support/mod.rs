@@ -4,6 +4,7 @@ pub mod books;
 pub mod nats;
 pub mod service;
 pub mod store;
+pub mod syslog;
 
 use std::fs::File;
 use std::io::{Read, Write};
