@@ -49,7 +49,7 @@ pub use outputs::Outputs;
 pub use position::write_durably;
 pub use printable::{printable, push_printable};
 pub use redact::{RedactMode, RedactOptions, Redactor};
-pub use source_out::{SourceOut, Stopped};
+pub use source_out::{PendingVerdict, SourceOut, Stopped};
 pub use table::{TableConfig, TableError};
 pub use telemetry::{ComponentMetrics, Health, Telemetry};
 pub use told::{Outcome, Told};

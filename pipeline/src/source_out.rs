@@ -149,13 +149,23 @@ impl SourceOut {
         lane: LaneId,
         events: Vec<Event>,
     ) -> Result<Verdict, Stopped> {
+        self.send_for_verdict(lane, events).await?.wait().await
+    }
+
+    /// Sends events, waiting for room only. The answer is waited for with what this gives, which borrows nothing: several
+    /// answers may be awaited at once.
+    pub async fn send_for_verdict(
+        &mut self,
+        lane: LaneId,
+        events: Vec<Event>,
+    ) -> Result<PendingVerdict, Stopped> {
         let (tell, told) = tokio::sync::oneshot::channel();
         let ack = Ack::new(Arc::new(Waiter(parking_lot::Mutex::new(Some(tell)))), 0);
         self.send_owing(lane, events, ack).await?;
-        tokio::select! {
-            verdict = told => Ok(verdict.unwrap_or(Verdict::Failed)),
-            () = self.abort.cancelled() => Err(Stopped),
-        }
+        Ok(PendingVerdict {
+            told,
+            abort: self.abort.clone(),
+        })
     }
 
     /// As [`send`](Self::send), and `tell` gets the answer, on any thread, when it is there: for sources that answer
@@ -362,6 +372,21 @@ impl Creditor for Teller {
 
     fn is_spoilt(&self) -> bool {
         self.tracker.is_spoilt()
+    }
+/// The answer that is owed for events that were sent. Dropping it waits for nothing; the events go on.
+pub struct PendingVerdict {
+    told: tokio::sync::oneshot::Receiver<Verdict>,
+    abort: CancellationToken,
+}
+
+impl PendingVerdict {
+    /// Waits for the answer; [`Stopped`] when the program gives up before there is one.
+    pub async fn wait(self) -> Result<Verdict, Stopped> {
+        tokio::select! {
+            biased;
+            verdict = self.told => Ok(verdict.unwrap_or(Verdict::Failed)),
+            () = self.abort.cancelled() => Err(Stopped),
+        }
     }
 }
 

@@ -9,7 +9,6 @@ mod alertmanager;
 mod config;
 mod form;
 mod send;
-mod sign;
 mod slack;
 mod template;
 #[cfg(test)]
@@ -18,6 +17,7 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use pipeline::net::{Sign, Signer};
 use pipeline::{
     Auth, BatchDefaults, BuildErrors, Bytes, Compression, Context, Events, Fate, Http, Sink,
     SinkConfig, Tls, Url, Workers, WriteError, Written,
@@ -27,11 +27,9 @@ use serde::Deserialize;
 
 use self::form::{Form, Room};
 use self::send::Sent;
-use self::sign::Signer;
 use crate::compress::Compressor;
 
 pub use self::config::{Codec, Encoding, Method};
-pub use self::sign::{Sign, SignForm};
 
 /// Bodies are cut here whatever the batch says [bytes].
 const MAX_BODY: usize = 16 << 20;

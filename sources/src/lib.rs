@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod file;
+pub mod http;
 pub mod internal;
 pub mod nats;
 pub mod stdin;
@@ -13,6 +14,7 @@ use pipeline::Registry;
 pub fn register(registry: &mut Registry) {
     registry.source::<demo::Config>();
     registry.source::<file::Config>();
+    registry.source::<http::Config>();
     registry.source::<internal::Config>();
     registry.source::<nats::Config>();
     registry.source::<stdin::Config>();

@@ -215,6 +215,8 @@ component_metrics! {
         http_responses = "http_client_responses_total" by ["status"], "HTTP answers received.";
         /// Events that an enrichment table knows nothing of.
         enrichment_misses = "enrichment_misses_total" by ["table"], "Events whose key was not in an enrichment table.";
+        /// Requests a listening source has answered, by status.
+        http_answered = "http_server_requests_total" by ["status"], "HTTP requests answered.";
         /// Places where input is known to be missing, by kind.
         gaps = "gap_detected_total" by ["kind"], "Places where input is known to be missing.";
         /// The program's own events, by code; use [`ComponentMetrics::tell`].

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use pipeline::net::Signer;
 use pipeline::{BuildError, BuildErrors, Context, Duration, Field, JsonWriter, Spanned, fields};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::alertmanager::Alerts;
 use super::form::Form;
-use super::sign::Signer;
 use super::slack::Slack;
 use super::template::Template;
 use super::{Config, MAX_BODY, Webhook};

@@ -1,9 +1,14 @@
 //! `sign = { header, hmac_sha256 }`: a signature over what is sent, with its time, so that nobody can send it again later.
 
+use std::time::Duration;
+
 use aws_lc_rs::hmac;
-use pipeline::{BuildError, BuildErrors, Secret, Time};
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use super::Secret;
+use crate::clock::{SECOND, Time};
+use crate::component::{BuildError, BuildErrors};
 
 /// `sign = { … }`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -37,15 +42,19 @@ pub enum SignForm {
 /// Shorter secrets can be guessed [bytes].
 const SHORTEST: usize = 16;
 
-/// Signs bodies.
-pub(super) struct Signer {
+/// A signature older or newer than this is refused: time enough for clocks that differ, not for a replay.
+const WINDOW: Duration = Duration::from_secs(300);
+
+/// Signs bodies, and checks signatures.
+pub struct Signer {
     header: String,
     key: hmac::Key,
     form: SignForm,
 }
 
 impl Signer {
-    pub(super) fn new(sign: &Sign) -> Result<Signer, BuildErrors> {
+    /// Checks the options.
+    pub fn new(sign: &Sign) -> Result<Signer, BuildErrors> {
         let mut errors = BuildErrors::new();
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if sign.header.is_empty() || !sign.header.bytes().all(token) {
@@ -69,20 +78,14 @@ impl Signer {
     }
 
     /// The name of the header.
-    pub(super) fn header(&self) -> &str {
+    pub fn header(&self) -> &str {
         &self.header
     }
 
     /// Its value for `body`, sent `now`.
-    pub(super) fn value(&self, body: &[u8], now: Time) -> String {
-        let seconds = now.0.div_euclid(pipeline::clock::SECOND).to_string();
-        let mut context = hmac::Context::with_key(&self.key);
-        if self.form == SignForm::Timestamped {
-            context.update(seconds.as_bytes());
-            context.update(b".");
-        }
-        context.update(body);
-        let tag = context.sign();
+    pub fn value(&self, body: &[u8], now: Time) -> String {
+        let seconds = now.0.div_euclid(SECOND).to_string();
+        let tag = self.context(&seconds, body).sign();
         let hex: String = tag
             .as_ref()
             .iter()
@@ -93,10 +96,60 @@ impl Signer {
             SignForm::Plain => format!("sha256={hex}"),
         }
     }
+
+    /// Whether `value` is a signature of `body` that is not too old; the error says what is wrong with it.
+    pub fn check(&self, value: &str, body: &[u8], now: Time) -> Result<(), &'static str> {
+        let (seconds, hex) = match self.form {
+            SignForm::Plain => (
+                "",
+                value.strip_prefix("sha256=").ok_or("is not `sha256=…`")?,
+            ),
+            SignForm::Timestamped => value
+                .strip_prefix("t=")
+                .and_then(|rest| rest.split_once(",v1="))
+                .ok_or("is not `t=…,v1=…`")?,
+        };
+        let tag = bytes(hex).ok_or("is no hexadecimal number")?;
+        let expected = self.context(seconds, body).sign();
+        aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_ref(), &tag)
+            .map_err(|_| "is not that of this body by this secret")?;
+        if self.form == SignForm::Timestamped {
+            let sent = seconds.parse::<i64>().map_err(|_| "has no time")?;
+            let sent = Time::from_secs(sent);
+            if now.since(sent).max(sent.since(now)) > WINDOW {
+                return Err("is more than 5 minutes old, or from a clock that is wrong");
+            }
+        }
+        Ok(())
+    }
+
+    fn context(&self, seconds: &str, body: &[u8]) -> hmac::Context {
+        let mut context = hmac::Context::with_key(&self.key);
+        if self.form == SignForm::Timestamped {
+            context.update(seconds.as_bytes());
+            context.update(b".");
+        }
+        context.update(body);
+        context
+    }
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    if !hex.len().is_multiple_of(2)
+        || hex.len() > 128
+        || !hex.bytes().all(|b| b.is_ascii_hexdigit())
+    {
+        return None;
+    }
+    let pairs = (0..hex.len()).step_by(2);
+    pairs
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn signer(form: SignForm) -> Signer {
@@ -137,5 +190,28 @@ mod tests {
             panic!("it was taken");
         };
         assert_eq!(errors.iter().count(), 2, "{errors}");
+    }
+
+    #[test]
+    fn a_signature_is_checked_by_secret_body_and_time() {
+        let signer = signer(SignForm::Timestamped);
+        let at = Time::from_secs(1_773_529_200);
+        let value = signer.value(b"body", at);
+        assert_eq!(
+            signer.check(&value, b"body", at.after(Duration::from_secs(299))),
+            Ok(())
+        );
+        for (value, body, now) in [
+            (value.as_str(), &b"bodY"[..], at),
+            (&value, b"body", at.after(Duration::from_secs(301))),
+            (&value, b"body", Time::from_secs(1_773_529_200 - 301)),
+            (&value.replace("t=1", "t=2"), b"body", at),
+            (&value[..value.len() - 2], b"body", at),
+            ("t=,v1=", b"body", at),
+            ("", b"body", at),
+            ("t=1,v1=\u{e4}\u{e4}", b"body", at),
+        ] {
+            assert!(signer.check(value, body, now).is_err(), "{value}");
+        }
     }
 }
