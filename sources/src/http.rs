@@ -113,11 +113,11 @@ pub struct Config {
     #[serde(default = "keep_alive")]
     pub keep_alive: pipeline::Duration,
     /// Most connections at once; the next ones wait.
-    #[serde(default = "max_connections")]
-    pub max_connections: usize,
+    #[serde(default = "connection_limit")]
+    pub connection_limit: usize,
     /// Most connections from one address, or one /64 of IPv6.
-    #[serde(default = "max_connections_per_peer")]
-    pub max_connections_per_peer: usize,
+    #[serde(default = "connection_limit_per_peer")]
+    pub connection_limit_per_peer: usize,
 }
 
 /// The method of a request.
@@ -159,11 +159,11 @@ fn keep_alive() -> pipeline::Duration {
     pipeline::Duration::from_secs(60)
 }
 
-fn max_connections() -> usize {
+fn connection_limit() -> usize {
     256
 }
 
-fn max_connections_per_peer() -> usize {
+fn connection_limit_per_peer() -> usize {
     64
 }
 
@@ -263,8 +263,8 @@ impl Config {
             tls: self.tls.clone(),
             alpn: &["http/1.1"],
             permit_origin: self.permit_origin.clone(),
-            max_connections: self.max_connections,
-            max_connections_per_peer: self.max_connections_per_peer,
+            connection_limit: self.connection_limit,
+            connection_limit_per_peer: self.connection_limit_per_peer,
             ..ListenOptions::new(ListenAt::Tcp(self.address))
         }
     }

@@ -359,7 +359,7 @@ fn an_open_door_has_to_be_wished_for() {
         ""
     );
     let all = mistakes(
-        json!({"address": "127.0.0.1:1", "auth": [{"strategy": "bearer", "token": ""}], "path": "x", "max_events": 0, "max_size": "1GiB", "max_connections": 0, "permit_origin": []}),
+        json!({"address": "127.0.0.1:1", "auth": [{"strategy": "bearer", "token": ""}], "path": "x", "max_events": 0, "max_size": "1GiB", "connection_limit": 0, "permit_origin": []}),
     );
     assert_eq!(all.lines().count(), 6, "{all}");
     assert!(all.contains("auth[0].token"), "{all}");
