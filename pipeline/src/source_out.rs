@@ -373,6 +373,8 @@ impl Creditor for Teller {
     fn is_spoilt(&self) -> bool {
         self.tracker.is_spoilt()
     }
+}
+
 /// The answer that is owed for events that were sent. Dropping it waits for nothing; the events go on.
 pub struct PendingVerdict {
     told: tokio::sync::oneshot::Receiver<Verdict>,
