@@ -45,7 +45,7 @@ static LEGACY: &[&str] = files!("legacy": "aws" "bacula" "bind" "bro" "exim" "fi
 static ECS_V1: &[&str] = files!("ecs-v1": "aws" "bacula" "bind" "bro" "exim" "firewalls" "grok-patterns" "haproxy"
     "httpd" "java" "junos" "linux-syslog" "maven" "mcollective" "mongodb" "nagios" "postgresql" "rails" "redis"
     "ruby" "squid" "zeek");
-static PVE: &[&str] = files!("pve": "proxmox-ve");
+static PVE: &[&str] = files!("pve": "proxmox-ve" "vmware");
 
 static LEGACY_LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::of(&[LEGACY, PVE]));
 static ECS_V1_LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::of(&[ECS_V1, PVE]));

@@ -6,3 +6,4 @@ mod conformance;
 mod explain;
 mod hostile;
 mod set;
+mod vmware;

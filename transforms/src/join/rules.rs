@@ -168,7 +168,7 @@ impl Parts {
         ) else {
             return false;
         };
-        if parts < 2 || parts > MOST_PARTS || part < 1 || part > parts {
+        if !(2..=MOST_PARTS).contains(&parts) || !(1..=parts).contains(&part) {
             return false;
         }
         let at = whole.end();

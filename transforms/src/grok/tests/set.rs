@@ -57,7 +57,7 @@ fn read(config: Value, text: &str) -> (BTreeMap<String, Value>, Result<(), Why>)
     of_buffer
 }
 
-fn set(config: Value, text: &str) -> Value {
+pub(super) fn set(config: Value, text: &str) -> Value {
     let (all, result) = read(config, text);
     assert_eq!(result, Ok(()));
     serde_json::to_value(all).unwrap()
