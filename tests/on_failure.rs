@@ -132,6 +132,9 @@ fn a_program_that_is_killed_while_it_holds_loses_nothing() {
     append(&ground.path("in.log"), &lines(0..1000));
     store.on_request(|_| Some(Trouble::Status(503, String::new())));
     let program = ground.start();
+    ground.until("it listens", || {
+        ground.log().contains("metrics, health and reload")
+    });
     ground.until("the sources are held", || {
         ready(&ground).1["held_by"][0] == "evidence"
     });
