@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{demo, dlq, generate, graph, grok, list, run, setup, test, validate};
+use crate::commands::{demo, dlq, generate, graph, grok, list, queue, run, setup, test, validate};
 
 /// Turns what Proxmox VE writes about itself into an audit trail people can rely on.
 #[derive(Debug, Parser)]
@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Grok(grok::Args),
     /// Look at the dead letters, send them again, or remove them.
     Dlq(dlq::Args),
+    /// Look at the disk queues in front of sinks, and mend them.
+    Queue(queue::Args),
     /// Prepare a store for what a configuration will write into it.
     Setup(setup::Args),
     /// Write files for other programs.

@@ -6,6 +6,7 @@ pub(crate) mod generate;
 pub(crate) mod graph;
 pub(crate) mod grok;
 pub(crate) mod list;
+pub(crate) mod queue;
 pub(crate) mod run;
 pub(crate) mod setup;
 pub(crate) mod test;
@@ -26,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> Exit {
         Command::List(args) => list::run(&args),
         Command::Grok(args) => grok::run(&args),
         Command::Dlq(args) => dlq::run(&args),
+        Command::Queue(args) => queue::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Generate(args) => generate::run(&args),
     }

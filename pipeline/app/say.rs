@@ -1,7 +1,10 @@
 //! Words to the person at the terminal. Log lines are `tracing`'s business, not this file's.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
+
+use pipeline::printable::is_unsafe;
 
 /// Writes a line to standard output. False once nobody reads it any more.
 pub(crate) fn line(text: impl Display) -> bool {
@@ -19,6 +22,24 @@ pub(crate) fn write(text: &str) -> bool {
             false
         }
     }
+}
+
+/// JSON that a terminal cannot be harmed with: what JSON leaves as it is, like DEL and C1 controls, is escaped as well.
+pub(crate) fn safe_json(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(is_unsafe) {
+        return Cow::Borrowed(json);
+    }
+    let mut line = String::new();
+    for letter in json.chars() {
+        if is_unsafe(letter) {
+            // None of them lies beyond the 16 bits of one escape, and writing into a string cannot fail.
+            let _ =
+                std::fmt::Write::write_fmt(&mut line, format_args!("\\u{:04x}", u32::from(letter)));
+        } else {
+            line.push(letter);
+        }
+    }
+    Cow::Owned(line)
 }
 
 /// Says on standard error what went wrong.

@@ -32,7 +32,10 @@ enum Format {
 pub(crate) fn run(args: &Args) -> Exit {
     let registry = crate::registry();
     let (exit, told, graph) = match pipeline::load(&args.files, &registry, &SystemEnv) {
-        Ok((graph, warnings)) => (Exit::Done, warnings, Some(graph)),
+        Ok((graph, mut warnings)) => {
+            pipeline::queue::warnings(&graph).for_each(|warning| warnings.push(warning));
+            (Exit::Done, warnings, Some(graph))
+        }
         Err(mistakes) => (Exit::BadConfig, mistakes, None),
     };
     match args.format {

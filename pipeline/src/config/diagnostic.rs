@@ -237,6 +237,11 @@ impl Diagnostics {
         &self.files
     }
 
+    /// Adds one that comes from elsewhere than the files.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.items.push(diagnostic);
+    }
+
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()

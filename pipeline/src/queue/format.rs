@@ -5,7 +5,7 @@
 //! record  mark 4 bytes · length u32 · first event u64 · events u32 · checksum of the block u32 · checksum of this head u32,
 //!         then the block (`event::pack`), which is `length` bytes long
 //! ```
-//! All numbers are little-endian. Events of a queue are numbered from 0 through its whole life; so a gap in the numbers
+//! A record without a block says that its events are known to be lost. All numbers are little-endian. Events of a queue are numbered from 0 through its whole life; so a gap in the numbers
 //! says how many are missing, whatever became of the bytes. Checksums are CRC-32 that begin with a secret of the queue
 //! (`salt`), so a log line that looks like a record is none: whoever writes it cannot know the salt.
 
@@ -132,6 +132,11 @@ impl RecordHead {
             sum: word(bytes, 20),
         };
         (good && head.events > 0).then_some(head)
+    }
+
+    /// Whether it only says that so many events are lost: `queue repair` puts such a record where damaged ones were.
+    pub(super) fn is_grave(&self) -> bool {
+        self.len == 0
     }
 
     /// Whether `block` is the one this head was written for.

@@ -31,8 +31,10 @@ mod answers;
 mod cursor;
 mod files;
 mod format;
+mod inspect;
 mod keeper;
 mod open;
+mod orphan;
 mod place;
 mod reader;
 pub(crate) mod task;
@@ -41,7 +43,10 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 
+pub use inspect::{Finding, Mended, Report, is_queue, queues, read, repair};
 pub use open::OpenError;
+pub(crate) use orphan::readable;
+pub use orphan::{Orphan, orphans, warnings};
 
 /// The folder of all queues below a data folder.
 pub fn folder(data_dir: &Path) -> PathBuf {

@@ -53,6 +53,9 @@ pub(super) struct Note {
     pub(super) text: String,
 }
 
+/// A whole file is put aside.
+const UNREADABLE: &str = "unreadable";
+
 /// An open queue.
 pub(super) struct Opened {
     pub(super) files: Files,
@@ -192,20 +195,38 @@ pub(super) fn open(folder: &Path, size: Size, clock: Clock) -> Result<Opened, Op
         state.files[n - 1].end = next;
     }
     let end = state.files.back().map_or(0, |one| one.end);
+    if let (Some(kept), Some(first), Some(listed)) =
+        (kept, state.files.front_mut(), listing.files.first())
+        && listed.head.is_none()
+    {
+        // Where its head is damaged nobody says what was in it before its first good record, but it was not answered.
+        first.first = first.first.min(kept.event);
+    }
     let oldest = state.files.front().map_or(end, |one| one.first);
     let mut place = kept.unwrap_or(Place {
         event: oldest,
         ..Place::default()
     });
     if place.event < oldest {
+        // Where a file had to be put aside as a whole it is known why they are missing.
+        let lost = if notes.iter().any(|note| note.code == UNREADABLE) {
+            oldest - place.event
+        } else {
+            0
+        };
+        let why = if lost > 0 {
+            "the files between cannot be read"
+        } else {
+            "the files between were delivered and deleted before the position could be written, or somebody took them away"
+        };
         let text = format!(
-            "the oldest event in {} is number {oldest}, and the position stands at {}: the files between were delivered and deleted before the position could be written, or somebody took them away",
+            "the oldest event in {} is number {oldest}, and the position stands at {}: {why}",
             folder.display(),
             place.event
         );
         notes.push(Note {
             code: "position",
-            lost: 0,
+            lost,
             text,
         });
         place.event = oldest;
@@ -217,6 +238,15 @@ pub(super) fn open(folder: &Path, size: Size, clock: Clock) -> Result<Opened, Op
     }
     let files = Files::new(folder, salt, size, clock, state, lock);
     files.resume().map_err(io)?;
+    if kept != Some(place) {
+        // From the beginning there are two places that know the salt, and one that knows where reading began. Where the
+        // disk is full it is written with the first answer.
+        let written = files.release(place);
+        written.or_else(|why| match why.kind() {
+            io::ErrorKind::StorageFull => Ok(()),
+            _ => Err(io(why)),
+        })?;
+    }
     Ok(Opened {
         files,
         place,
@@ -269,7 +299,7 @@ fn take_in(
             aside.display()
         );
         notes.push(Note {
-            code: "checksum",
+            code: UNREADABLE,
             lost: 0,
             text,
         });

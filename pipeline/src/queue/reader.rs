@@ -101,6 +101,15 @@ impl Reading {
                 offset,
             };
             match found {
+                Found::Record { at, head } if head.is_grave() => {
+                    let damage = Damage {
+                        at,
+                        len: 0,
+                        events: u64::from(head.events),
+                        next: head.end(),
+                    };
+                    return self.lost("gap", file, damage, end(head.end()));
+                }
                 Found::Record { at, head } => {
                     let husks: Vec<Event> = self.husks.take();
                     let block = cursor.block(at, &head);

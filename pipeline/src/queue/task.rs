@@ -164,6 +164,7 @@ impl QueuedSink {
         let (stop_sink, stop) = (self.abort.child_token(), CancellationToken::new());
         let keeper = tokio::spawn(
             Keeper {
+                id: self.id.clone(),
                 files: Arc::clone(&files),
                 answers: Arc::clone(&answers),
                 ahead: Arc::clone(to_sink.gauge()),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod faults;
+mod mending;
 mod model;
 
 use std::path::{Path, PathBuf};

@@ -17,6 +17,7 @@ use super::plan::{UnitKind, UnitPlan, plan};
 use super::unit::Unit;
 use crate::config::{BufferKind, Graph, OutputRef};
 use crate::dlq::DeadLetters;
+use crate::queue;
 use crate::redact::{RedactMode, Redactor};
 use crate::table::Keeper;
 use crate::telemetry::Telemetry;
@@ -86,6 +87,8 @@ impl Topology {
         telemetry.own_events().set_clock(options.clock.clone());
         telemetry.tell(Told::new("PVE-9001", "pvetrail started"));
         let data_dir = graph.globals.data_dir.clone();
+        queue::readable(&graph, &data_dir).map_err(|why| why.to_string())?;
+        tell_orphans(&graph);
         let dead_letters = Arc::new(DeadLetters::new(&data_dir, options.clock.clone()));
         let shared = Shared {
             redactor: Arc::new(redactor(&graph, &data_dir)?),
@@ -233,6 +236,7 @@ impl Topology {
         if graph.globals.data_dir != self.graph.globals.data_dir {
             return Err("data_dir cannot change while the program runs; restart it".to_owned());
         }
+        queue::readable(&graph, &self.shared.data_dir).map_err(|why| why.to_string())?;
         let redaction_changed = graph.globals.redaction != self.graph.globals.redaction;
         let redactor = Arc::new(redactor(&graph, &self.shared.data_dir)?);
         let same: HashSet<&str> = changes.unchanged.iter().map(String::as_str).collect();
@@ -267,6 +271,7 @@ impl Topology {
             .telemetry
             .retain(|id, _| graph.node(id).is_some());
         self.options.telemetry.reloaded();
+        tell_orphans(&graph);
         self.options.telemetry.tell(Told::new(
             "PVE-9003",
             format!("the configuration was loaded anew: {changes}"),
@@ -348,6 +353,13 @@ impl Topology {
     /// The graph that runs.
     pub fn graph(&self) -> &Arc<Graph> {
         &self.graph
+    }
+}
+
+/// Says which disk queues hold events that nobody delivers.
+fn tell_orphans(graph: &Graph) {
+    for orphan in queue::orphans(graph) {
+        tracing::warn!("{}; {}", orphan.message(), orphan.help());
     }
 }
 

@@ -1,11 +1,10 @@
 //! Dead letters to look at.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 
 use pipeline::dlq::{self, Filter, Letter, Line};
-use pipeline::printable::{is_unsafe, printable};
+use pipeline::printable::printable;
 use serde_json::json;
 
 use super::{Place, Which, components, failed};
@@ -182,18 +181,9 @@ fn tell(letter: &Letter) -> bool {
     say::line(printable(&head)) && say::line(format!("  {}", json_line(event)))
 }
 
-/// JSON that a terminal cannot be harmed with: what JSON leaves as it is, like DEL and C1 controls, is escaped as well.
+/// JSON that a terminal cannot be harmed with.
 fn json_line(json: &serde_json::Value) -> String {
-    let mut line = String::new();
-    for letter in json.to_string().chars() {
-        if is_unsafe(letter) {
-            // None of them lies beyond the 16 bits of one escape, and writing into a string cannot fail.
-            let _ = write!(line, "\\u{:04x}", u32::from(letter));
-        } else {
-            line.push(letter);
-        }
-    }
-    line
+    say::safe_json(&json.to_string()).into_owned()
 }
 
 /// Every line of a component's files until `each` says that it is enough.

@@ -90,7 +90,7 @@ fn zeros_at_the_end_as_a_power_cut_leaves_them_are_nothing() {
         "{:?}",
         bench.notes
     );
-    assert_eq!(bench.names(), ["0000000000.seg"]);
+    assert_eq!(bench.names(), ["0000000000.seg", "position"]);
     assert_eq!(bench.read(), ((0..10).collect(), 0));
 }
 
@@ -129,7 +129,8 @@ fn a_damaged_last_record_of_a_file_is_counted_by_what_comes_behind() {
             "0000000000.seg",
             "0000000001.seg",
             "0000000002.seg",
-            "0000000003.seg"
+            "0000000003.seg",
+            "position"
         ]
     );
     bench.files = None;
@@ -171,7 +172,10 @@ fn garbage_is_put_aside_and_told_of() {
         "{:?}",
         bench.notes
     );
-    assert_eq!(bench.names(), ["0000000000.seg", "0000000001.seg.damaged"]);
+    assert_eq!(
+        bench.names(),
+        ["0000000000.seg", "0000000001.seg.damaged", "position"]
+    );
     bench.write(10..20).unwrap();
     assert_eq!(bench.read(), ((0..20).collect(), 0));
 }
