@@ -18,7 +18,8 @@ use async_nats::jetstream;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pipeline::net::nats::{Nats, NatsConnector};
-use pipeline::{Events, Fate, Reason, ReasonKind, Sink, WriteError, Written};
+use pipeline::telemetry::Stage;
+use pipeline::{ComponentMetrics, Events, Fate, Reason, ReasonKind, Sink, WriteError, Written};
 
 pub use self::config::{Config, JetStream, JetStreamChoice};
 use self::publish::Message;
@@ -41,6 +42,7 @@ struct Sending {
     may_ask: bool,
     /// What was warned about already.
     warned: Vec<String>,
+    metrics: Option<Arc<ComponentMetrics>>,
 }
 
 enum Mode {
@@ -79,6 +81,10 @@ impl Sink for Sending {
             return Err(again(first.clone()));
         }
         Err(WriteError::Partly(fates, written))
+    }
+
+    fn counts(&mut self, metrics: &Arc<ComponentMetrics>) {
+        self.metrics = Some(Arc::clone(metrics));
     }
 
     async fn healthcheck(&mut self) -> Result<(), Reason> {
@@ -148,6 +154,9 @@ impl Sending {
             ends.push((event.id(), subject, text.len()));
         }
         if unsafe_subjects > 0 {
+            if let Some(metrics) = &self.metrics {
+                metrics.error("unsafe_subject", Stage::Sending, unsafe_subjects as u64);
+            }
             pipeline::log_limited!(
                 warn,
                 component_id = self.id,

@@ -11,6 +11,7 @@ mod consumer;
 mod core;
 mod decode;
 mod pull;
+mod reply;
 mod stream;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::jetstream;
 use crate::measure::Program;
 
 /// The pattern of the job *access*, in Logstash's spelling, as every program compared was given it.
@@ -53,6 +54,8 @@ pub(crate) enum Job {
     AccessDedupe,
     /// RFC 5424 over one TCP connection → Elasticsearch.
     Syslog,
+    /// NATS JetStream → Elasticsearch, every message answered for.
+    Nats,
     /// rsyslog: imfile → mmnormalize → omelasticsearch, its nearest to *access*.
     RsyslogAccess,
     /// rsyslog: imtcp, RFC 5424 → omelasticsearch. Its CPU per event is R.
@@ -60,12 +63,13 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Floor,
         Self::Access,
         Self::Forward,
         Self::AccessDedupe,
         Self::Syslog,
+        Self::Nats,
         Self::RsyslogAccess,
         Self::RsyslogSyslog,
     ];
@@ -77,6 +81,7 @@ impl Job {
             Self::Forward => "forward",
             Self::AccessDedupe => "access-dedupe",
             Self::Syslog => "syslog",
+            Self::Nats => "nats",
             Self::RsyslogAccess => "rsyslog-access",
             Self::RsyslogSyslog => "rsyslog-syslog",
         }
@@ -107,6 +112,10 @@ impl Job {
                 peak: Some(48.0),
                 ..none
             },
+            Self::Nats => Promise {
+                peak: Some(64.0),
+                ..none
+            },
             Self::Floor | Self::RsyslogAccess | Self::RsyslogSyslog => none,
         }
     }
@@ -126,6 +135,7 @@ impl Job {
             }
             Self::Access | Self::Forward | Self::AccessDedupe => self.pvetrail(place, port),
             Self::Syslog => syslog(place, port),
+            Self::Nats => jetstream::program(place, port),
             Self::RsyslogAccess | Self::RsyslogSyslog => self.rsyslog(place, port),
         }
     }

@@ -11,6 +11,7 @@
 
 mod floor;
 mod generate;
+mod jetstream;
 mod jobs;
 mod measure;
 mod stand_in;

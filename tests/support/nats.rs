@@ -10,6 +10,8 @@ use futures::StreamExt as _;
 use tokio::runtime::Runtime;
 
 use super::service::skip;
+use super::store::Store;
+use super::{Ground, Program, messages};
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,4 +280,64 @@ pub fn by_message(stored: &[Stored]) -> HashMap<String, usize> {
         *times.entry(message.to_owned()).or_default() += 1;
     }
     times
+}
+
+/// A graph from NATS to the store.
+pub fn graph(nats: &Nats, store: &Store, more: &str) -> String {
+    format!(
+        r#"
+[admin]
+address = "127.0.0.1:0"
+
+[sinks.es]
+type = "elasticsearch"
+inputs = ["in"]
+endpoints = ["{}"]
+request = {{ retry_initial_backoff = "20ms", retry_max_backoff = "200ms" }}
+batch = {{ timeout = "50ms" }}
+
+[sources.in]
+type = "nats"
+url = "{}"
+{more}
+"#,
+        store.uri(),
+        nats.url
+    )
+}
+
+/// Reads AUDIT by the consumer `agg`, which is made.
+pub fn audit(more: &str) -> String {
+    format!(
+        "subject = \"pve.>\"\njetstream = {{ stream = \"AUDIT\", consumer = \"agg\", create = true{more} }}"
+    )
+}
+
+/// Messages as another pvetrail publishes them.
+pub fn bodies(range: std::ops::Range<usize>) -> impl Iterator<Item = (Option<String>, String)> {
+    range.map(|n| {
+        let id = format!("{n:032x}");
+        let body = format!(
+            r#"{{"@timestamp":"2026-02-03T04:05:06Z","event":{{"id":"{id}","code":"PVE-2002"}},"message":"line {n:07} of the log"}}"#
+        );
+        (Some(id), body)
+    })
+}
+
+/// Starts the program and waits until it runs.
+pub fn started(ground: &Ground) -> Program {
+    let starts = || ground.log().matches("\"started\"").count();
+    let before = starts();
+    let program = ground.start();
+    ground.until("it runs", || starts() > before);
+    program
+}
+
+/// Every message is there once, and the server is owed nothing.
+pub fn all_there(ground: &Ground, nats: &Nats, store: &Store, count: usize) {
+    ground.until("all are there", || store.len() == count);
+    ground.until("every message is answered for", || {
+        nats.owed("AUDIT", "agg") == (0, 0)
+    });
+    assert_eq!(store.messages(), messages(0..count));
 }

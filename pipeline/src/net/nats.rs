@@ -4,27 +4,28 @@
 //! how often it broke (answers owed before a break never come), and what the server forbade.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{
-    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError,
-};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, ServerAddr};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
-use schemars::JsonSchema;
-use serde::Deserialize;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use super::OptionError;
 use super::tls::{ClientTls, TlsOptions, provider};
-use super::{OptionError, Secret};
 use crate::component::{Reason, ReasonKind};
-use crate::telemetry::Limited;
 
+mod link;
+mod options;
 #[cfg(test)]
 mod tests;
+
+pub use link::Link;
+use link::{Logs, note};
+pub use options::{CredentialsFile, NatsAuth, NatsUrl, Nkey, Token, UserPassword};
+use options::{check_seed, server, shown};
 
 /// Longest wait for one server to take a connection.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -34,100 +35,6 @@ const PING: Duration = Duration::from_secs(15);
 const WAITING: usize = 64 * 1024;
 /// Longest wait between two attempts to connect again.
 const LAST_WAIT: Duration = Duration::from_secs(5);
-
-/// One server or several of one cluster: `"nats://a:4222"`, `"nats://a:4222,nats://b:4222"`, or a list.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum NatsUrl {
-    /// One, or several with commas between them.
-    One(String),
-    /// A list.
-    Many(Vec<String>),
-}
-
-impl NatsUrl {
-    fn each(&self) -> impl Iterator<Item = &str> {
-        let all: Vec<&str> = match self {
-            NatsUrl::One(text) => text.split(',').collect(),
-            NatsUrl::Many(list) => list.iter().map(String::as_str).collect(),
-        };
-        all.into_iter().map(str::trim)
-    }
-}
-
-/// `auth = { strategy = …, … }`: who we say we are, under the names Vector uses.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(tag = "strategy", rename_all = "snake_case", deny_unknown_fields)]
-pub enum NatsAuth {
-    /// A user and a password.
-    UserPassword {
-        /// Who.
-        user_password: UserPassword,
-    },
-    /// One token for all.
-    Token {
-        /// Which.
-        token: Token,
-    },
-    /// An Ed25519 key.
-    Nkey {
-        /// Which.
-        nkey: Nkey,
-    },
-    /// A file with a JWT and the key that belongs to it, as `nsc` writes it; it is read at every connection.
-    CredentialsFile {
-        /// Where.
-        credentials_file: CredentialsFile,
-    },
-}
-
-/// A user and a password.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UserPassword {
-    /// The user.
-    pub user: String,
-    /// Its password.
-    pub password: Secret,
-}
-
-/// A token.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Token {
-    /// The token.
-    pub value: Secret,
-}
-
-/// An Ed25519 key.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Nkey {
-    /// The public key, `U…`; it follows from the seed and is checked against it.
-    #[serde(default)]
-    pub nkey: Option<String>,
-    /// The seed, `SU…`.
-    pub seed: Secret,
-}
-
-/// Where the credentials are.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CredentialsFile {
-    /// Path of the file.
-    pub path: PathBuf,
-}
-
-impl NatsAuth {
-    fn key(&self) -> &'static str {
-        match self {
-            NatsAuth::UserPassword { .. } => "auth.user_password",
-            NatsAuth::Token { .. } => "auth.token.value",
-            NatsAuth::Nkey { .. } => "auth.nkey.seed",
-            NatsAuth::CredentialsFile { .. } => "auth.credentials_file.path",
-        }
-    }
-}
 
 /// What is needed to connect, checked; the connection itself is made by [`connect`](NatsConnector::connect).
 pub struct NatsConnector {
@@ -139,40 +46,6 @@ pub struct NatsConnector {
     /// What the present connection was made with.
     used: Mutex<Option<Arc<ClientConfig>>>,
     logs: Arc<Logs>,
-}
-
-#[derive(Default)]
-struct Logs {
-    broke: Limited,
-    back: Limited,
-    trouble: Limited,
-}
-
-/// How the connection is.
-#[derive(Clone, Debug, Default)]
-pub struct Link {
-    /// Whether there is one now.
-    pub connected: bool,
-    /// How often it broke. An answer that was owed before a break does not come any more.
-    pub breaks: u64,
-    /// How often the server forbade something.
-    pub denials: u64,
-    /// What it forbade last, in its words, like `Permissions Violation for Publish to "x"`.
-    pub denial: Option<Arc<str>>,
-    /// Why there is no connection, if that is known.
-    pub trouble: Option<Arc<str>>,
-    /// Messages of subscriptions that came faster than they were taken, and that the library threw away.
-    pub lost: u64,
-}
-
-impl Link {
-    /// Whether the last thing forbidden was to publish to this subject.
-    pub fn forbids(&self, subject: &str) -> bool {
-        self.denial.as_ref().is_some_and(|denial| {
-            denial.to_ascii_lowercase().contains("publish")
-                && denial.contains(&format!("\"{subject}\""))
-        })
-    }
 }
 
 /// A connection. It lives as long as its last clone.
@@ -470,92 +343,6 @@ impl fmt::Debug for NatsConnector {
     }
 }
 
-/// The address without its login, and the login.
-fn server(text: &str) -> Result<(ServerAddr, Option<NatsAuth>), String> {
-    // Never the whole text in a message: a password may be in it.
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
-    match scheme {
-        None | Some("nats" | "tls") => {}
-        Some(other) => {
-            return Err(format!(
-                "{other}:// is not spoken here; an address is like nats://host:4222 or tls://host:4222"
-            ));
-        }
-    }
-    let with_scheme = if scheme.is_some() {
-        text.to_owned()
-    } else {
-        format!("nats://{text}")
-    };
-    let mut url = ::url::Url::parse(&with_scheme)
-        .map_err(|why| format!("an address is like nats://host:4222: {why}"))?;
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err("an address is like nats://host:4222: the host is missing".to_owned());
-    }
-    let decoded = |text: &str| decode(text).ok_or("the login in the address is no text");
-    let login = match (url.username(), url.password()) {
-        ("", None) => None,
-        (token, None) => Some(NatsAuth::Token {
-            token: Token {
-                value: decoded(token)?.into(),
-            },
-        }),
-        (user, Some(password)) => Some(NatsAuth::UserPassword {
-            user_password: UserPassword {
-                user: decoded(user)?,
-                password: decoded(password)?.into(),
-            },
-        }),
-    };
-    // Both fail only for addresses without a host.
-    let _ = (url.set_username(""), url.set_password(None));
-    let address = ServerAddr::from_url(url).map_err(|why| why.to_string())?;
-    Ok((address, login))
-}
-
-/// `%41` is `A`.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-        let value = digit(rest.next())? * 16 + digit(rest.next())?;
-        bytes.push(u8::try_from(value).ok()?);
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn shown(server: &ServerAddr) -> String {
-    let host = server.host();
-    let scheme = server.scheme();
-    if host.contains(':') && !host.starts_with('[') {
-        return format!("{scheme}://[{host}]:{}", server.port());
-    }
-    format!("{scheme}://{host}:{}", server.port())
-}
-
-/// Whether the seed is one, and belongs to the public key that stands beside it.
-fn check_seed(nkey: &Nkey) -> Result<(), (&'static str, &'static str)> {
-    let seed = nkey.seed.expose().trim();
-    let pair = nkeys::KeyPair::from_seed(seed).map_err(|_| {
-        (
-            "auth.nkey.seed",
-            "is no seed of a user's key; it begins with SU",
-        )
-    })?;
-    match &nkey.nkey {
-        Some(public) if public.trim() != pair.public_key() => Err((
-            "auth.nkey.nkey",
-            "does not belong to the seed; it can be left out",
-        )),
-        _ => Ok(()),
-    }
-}
-
 /// The innermost reason, which is the one that tells something.
 fn cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
@@ -584,77 +371,4 @@ fn wait(attempt: usize) -> Duration {
     let steps = u32::try_from(steps.min(8)).unwrap_or(8);
     let longest = (Duration::from_millis(50) * 2_u32.pow(steps)).min(LAST_WAIT);
     longest.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-/// Keeps what the library tells.
-fn note(link: &watch::Sender<Link>, event: &Event, id: &str, logs: &Logs) {
-    match event {
-        Event::Connected => {
-            let mut back = false;
-            link.send_modify(|link| {
-                back = !link.connected && link.breaks > 0;
-                link.connected = true;
-                link.trouble = None;
-            });
-            if back && logs.back.pass().is_some() {
-                tracing::info!(component_id = id, "the connection to NATS is back");
-            }
-        }
-        Event::Disconnected => {
-            link.send_modify(|link| {
-                link.connected = false;
-                link.breaks += 1;
-            });
-            if let Some(held_back) = logs.broke.pass() {
-                tracing::warn!(
-                    component_id = id,
-                    held_back,
-                    "the connection to NATS broke; it is made again"
-                );
-            }
-        }
-        Event::ServerError(ServerError::Other(text))
-            if text.to_ascii_lowercase().contains("permissions violation") =>
-        {
-            link.send_modify(|link| {
-                link.denials += 1;
-                link.denial = Some(text.as_str().into());
-            });
-            if let Some(held_back) = logs.trouble.pass() {
-                tracing::error!(
-                    component_id = id,
-                    held_back,
-                    "the NATS server forbids it: {text}"
-                );
-            }
-        }
-        Event::SlowConsumer(_) => {
-            link.send_modify(|link| link.lost += 1);
-            if let Some(held_back) = logs.trouble.pass() {
-                tracing::error!(
-                    component_id = id,
-                    held_back,
-                    "messages came faster than they were taken, and core NATS throws away what waits too long; JetStream keeps it"
-                );
-            }
-        }
-        Event::ServerError(_) | Event::ClientError(_) => {
-            let text = match event {
-                Event::ServerError(error) => error.to_string(),
-                Event::ClientError(error) => error.to_string(),
-                _ => return,
-            };
-            link.send_modify(|link| link.trouble = Some(text.as_str().into()));
-            if let Some(held_back) = logs.trouble.pass() {
-                tracing::warn!(component_id = id, held_back, "NATS: {text}");
-            }
-        }
-        Event::LameDuckMode => {
-            tracing::info!(
-                component_id = id,
-                "the NATS server is about to go; another one is looked for"
-            );
-        }
-        Event::Draining | Event::Closed => {}
-    }
 }

@@ -11,7 +11,7 @@ use futures::TryStreamExt as _;
 use pipeline::{Reason, ReasonKind};
 
 use super::config::JetStream;
-use super::subject::is_covered;
+use super::subject::{is_covered, overlaps};
 use super::{Connection, Mode, Sending};
 
 /// A duplicate is to be known at least this long: our waits between two attempts are shorter.
@@ -90,17 +90,17 @@ async fn stream(
     let error = match context.get_stream(&name).await {
         Ok(stream) => {
             let config = stream.cached_info().config.clone();
-            if !config
+            let none = !config
                 .subjects
                 .iter()
-                .any(|subject| is_covered(pattern, subject))
-                && config.subject_transform.is_none()
-            {
+                .any(|subject| overlaps(pattern, subject));
+            // What a stream takes from others, or under other names, is not for us to judge.
+            if none && config.subject_transform.is_none() && !config.subjects.is_empty() {
                 let subjects = config.subjects.join(", ");
                 return Err(Reason::new(
                     ReasonKind::Missing,
                     format!(
-                        "the stream {name} does not listen to all of \"{pattern}\", only to {subjects}; what it does not listen to would vanish"
+                        "the stream {name} does not listen to \"{pattern}\", only to {subjects}"
                     ),
                 ));
             }
@@ -210,6 +210,17 @@ fn warnings(config: &StreamConfig, pattern: &str) -> Vec<String> {
             config.duplicate_window
         ));
     }
+    if !config
+        .subjects
+        .iter()
+        .any(|subject| is_covered(pattern, subject))
+    {
+        warnings.push(format!(
+            "the stream {name} does not listen to all of \"{pattern}\", only to {}; what it does not listen to is tried \
+             again without end",
+            config.subjects.join(", ")
+        ));
+    }
     let bounded =
         config.max_messages > 0 || config.max_bytes > 0 || config.max_messages_per_subject > 0;
     if config.discard == DiscardPolicy::Old && bounded {
@@ -237,12 +248,14 @@ mod tests {
     fn a_stream_that_would_lose_something_is_warned_about() {
         let good = StreamConfig {
             name: "AUDIT".to_owned(),
+            subjects: vec!["pve.>".to_owned()],
             duplicate_window: WINDOW,
             discard: DiscardPolicy::New,
             max_bytes: 1 << 30,
             ..StreamConfig::default()
         };
-        assert_eq!(warnings(&good, "pve.>"), Vec::<String>::new());
+        assert_eq!(warnings(&good, "pve.*"), Vec::<String>::new());
+        assert!(warnings(&good, "*.x")[0].contains("does not listen to all"));
         let bad = StreamConfig {
             duplicate_window: Duration::from_secs(120),
             discard: DiscardPolicy::Old,

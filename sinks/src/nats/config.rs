@@ -215,6 +215,7 @@ auth = { strategy = "credentials_file", credentials_file = { path = "/etc/pvetra
                 connection: None,
                 may_ask: true,
                 warned: Vec::new(),
+                metrics: None,
             }) as Box<dyn Sink>),
             _ => Err(errors),
         }

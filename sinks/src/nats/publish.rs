@@ -83,11 +83,14 @@ impl Outcome {
     /// Waits for one answer.
     async fn settle(&mut self, mut flying: Flying) {
         let answer = loop {
-            if self.broke() {
-                match (&mut flying.answer).now_or_never() {
-                    Some(answer) => break answer,
-                    None => return self.lost(flying.place),
-                }
+            let forbidden = self.forbidden(&flying.subject);
+            if forbidden.is_some() || self.broke() {
+                // What the server has answered before still counts.
+                break match ((&mut flying.answer).now_or_never(), forbidden) {
+                    (Some(answer), _) => answer,
+                    (None, Some(fate)) => return self.fates.push((flying.place, fate)),
+                    (None, None) => return self.lost(flying.place),
+                };
             }
             tokio::select! {
                 biased;
@@ -97,9 +100,6 @@ impl Outcome {
                 changed = self.link.changed() => {
                     if changed.is_err() {
                         return self.lost(flying.place);
-                    }
-                    if let Some(fate) = self.forbidden(&flying.subject) {
-                        return self.fates.push((flying.place, fate));
                     }
                 }
             }

@@ -166,6 +166,18 @@ pub(super) fn is_covered(pattern: &str, covers: &str) -> bool {
     asked.next().is_none()
 }
 
+/// Whether some subject matches both.
+pub(super) fn overlaps(pattern: &str, covers: &str) -> bool {
+    let (mut ones, mut others) = (pattern.split('.'), covers.split('.'));
+    loop {
+        match (ones.next(), others.next()) {
+            (None, None) | (Some(_), Some(">")) => return true,
+            (Some(one), Some(other)) if one == other || one == "*" || other == "*" => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -231,6 +243,8 @@ mod tests {
             ("pve.*.*.>", false),
         ] {
             assert_eq!(is_covered(&pattern, covers), yes, "{covers}");
+            let some = !matches!(covers, "pve.*" | "pve.*.*.*" | "pve.*.*.>");
+            assert_eq!(overlaps(&pattern, covers), some, "{covers}");
         }
     }
 }

@@ -16,7 +16,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::config::JetStream;
 use super::consumer::{self, Found};
 use super::decode::Message;
-use super::pull::{Chunk, News, Origin, Puller, State, Word};
+use super::pull::{Chunk, News, Puller, State, Word};
+use super::reply::Origin;
 use super::{IDLE, Nats};
 
 /// The wait while dead letters cannot be written.

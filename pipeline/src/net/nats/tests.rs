@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+use async_nats::{Event, ServerError};
+use tokio::sync::watch;
+
 use super::*;
 
 fn auth(json: &str) -> NatsAuth {
