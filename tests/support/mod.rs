@@ -1,6 +1,7 @@
 //! What the tests of the whole program share: a running `pvetrail`, and a search store that misbehaves on demand.
 
 pub mod books;
+pub mod loki;
 pub mod nats;
 pub mod service;
 pub mod store;

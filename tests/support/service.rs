@@ -117,7 +117,7 @@ fn request(url: &str, method: &str, path: &str, body: &str) -> (u16, String) {
 }
 
 /// The chunks of a body without their lengths.
-fn joined(mut body: &str) -> String {
+pub fn joined(mut body: &str) -> String {
     let mut whole = String::new();
     while let Some((length, rest)) = body.split_once("\r\n") {
         let length = usize::from_str_radix(length, 16).unwrap();

@@ -7,7 +7,7 @@ use std::io;
 
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
-use pipeline::{Event, Events, Field, Time, fields};
+use pipeline::{Event, Events, Time};
 
 use super::streams::Stream;
 use super::template::Template;
@@ -64,8 +64,6 @@ pub(super) struct Body {
     pub(super) metadata: Metadata,
     /// Longest line [bytes].
     pub(super) most_line: usize,
-    /// Whether lines tell events apart by their id.
-    pub(super) lines_have_ids: bool,
     raw: Vec<u8>,
     sent: Vec<u8>,
     scratch: Vec<u8>,
@@ -89,7 +87,6 @@ impl Body {
         (lines, spare): (LineEncoder, LineEncoder),
         metadata: Metadata,
         most_line: usize,
-        lines_have_ids: bool,
     ) -> Body {
         Body {
             form,
@@ -97,7 +94,6 @@ impl Body {
             spare,
             metadata,
             most_line,
-            lines_have_ids,
             raw: Vec::new(),
             sent: Vec::new(),
             scratch: Vec::new(),
@@ -127,10 +123,9 @@ impl Body {
             if !entry.done
                 && let Some(event) = events.get(entry.place as usize)
             {
-                let time = if self.lines_have_ids || entry.moved > 0 {
-                    entry.time
-                } else {
-                    entry.time.saturating_add(apart(event, entry.time))
+                let time = match entry.moved {
+                    0 => entry.time.saturating_add(apart(event, entry.time)),
+                    _ => entry.time,
                 };
                 let line = match &self.form {
                     Form::Protobuf(_) => self.protobuf(event, time, entry.moved > 0),
@@ -354,16 +349,16 @@ fn write_line(lines: &mut LineEncoder, spare: &mut LineEncoder, event: &Event, o
     }
 }
 
-/// Nanoseconds below what the time of an event says by itself, so that two events with the same text and time are told
-/// apart by a server that looks at nothing else. The same for the same event; it grows along a file.
+/// Nanoseconds below what the time of an event says by itself: an access log has seconds, most others milliseconds. They
+/// grow along a file, so that what has the same time stays in its order where it is looked at; and two events with the same
+/// text and time are told apart even by a server that compares nothing else. The same for the same event, always.
 pub(super) fn apart(event: &Event, time: i64) -> i64 {
-    let seed = event.ordinal().unwrap_or_else(|| event.id().0[1]);
     let below = match time {
         time if time % 1_000_000 == 0 => 1_000_000,
         time if time % 1_000 == 0 => 1_000,
         _ => return 0,
     };
-    (seed % below) as i64
+    (step(event) % below) as i64
 }
 
 /// The time that takes the place of one that the server would refuse: now, but the same for some minutes, so that an event
@@ -371,23 +366,19 @@ pub(super) fn apart(event: &Event, time: i64) -> i64 {
 /// of a file.
 pub(super) fn restamp(event: &Event, now: Time) -> i64 {
     const SAME: i64 = 300 * SECOND;
-    let seed = event.ordinal().unwrap_or_else(|| event.id().0[1]);
-    now.0 - now.0.rem_euclid(SAME) + (seed % SECOND as u64) as i64
+    now.0 - now.0.rem_euclid(SAME) + (step(event) % SECOND as u64) as i64
+}
+
+/// A number that grows along a file, by at least one for each line; no less distinct where there is no order.
+fn step(event: &Event) -> u64 {
+    // The place is counted in bytes, and hardly a line is shorter than eight of them.
+    event.ordinal().map_or(event.id().0[1], |place| place / 8)
 }
 
 fn quote(text: &[u8], out: &mut Vec<u8>) {
     // Both a line and a value are text, and writing into a vector cannot fail.
     let text = String::from_utf8_lossy(text);
     let _ = serde_json::to_writer(out, &*text);
-}
-
-/// Whether an encoding writes `event.id` into every line.
-pub(super) fn has_id(only: Option<&[String]>, except: Option<&[String]>) -> bool {
-    let covers = |list: &[String]| {
-        let mut paths = list.iter().map(String::as_str);
-        paths.any(|path| Field::new(path) == fields::EVENT_ID || path == "event")
-    };
-    only.is_none_or(covers) && !except.is_some_and(covers)
 }
 
 const SECOND: i64 = 1_000_000_000;

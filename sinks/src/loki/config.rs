@@ -7,7 +7,7 @@ use pipeline::{BuildError, BuildErrors, Bytes, Codec, Compression, Context, Dura
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::body::{Body, Form, Metadata, has_id};
+use super::body::{Body, Form, Metadata};
 use super::streams::{Bounds, Finder, Streams};
 use super::template::Template;
 use super::{Config, Loki, Times};
@@ -330,23 +330,10 @@ impl Config {
                 .or_else(|| Some(vec!["event.original".to_owned()])),
             ..self.encoding.clone()
         };
-        let names_id = match encoding.codec {
-            Codec::Json | Codec::Logfmt => has_id(
-                encoding.only_fields.as_deref(),
-                encoding.except_fields.as_deref(),
-            ),
-            Codec::Text => false,
-            _ => {
-                errors.push(
-                    BuildError::key(
-                        "encoding.codec",
-                        "a line of Loki is `json`, `logfmt` or `text`",
-                    )
-                    .help("leave it out for json"),
-                );
-                false
-            }
-        };
+        if !matches!(encoding.codec, Codec::Json | Codec::Logfmt | Codec::Text) {
+            let why = "a line of Loki is `json`, `logfmt` or `text`";
+            errors.push(BuildError::key("encoding.codec", why).help("leave it out for json"));
+        }
         let whole = Encoding {
             codec: Codec::Json,
             only_fields: None,
@@ -356,7 +343,7 @@ impl Config {
         let spare = LineEncoder::new(&whole, Reader::default());
         let (form, metadata) = (self.form(errors), self.metadata(errors));
         let most_line = self.limits.max_line_size.as_usize();
-        Body::new(form, (lines, spare), metadata, most_line, names_id)
+        Body::new(form, (lines, spare), metadata, most_line)
     }
 
     /// What tells the workers apart.

@@ -42,9 +42,11 @@ impl Template {
                 parts.push(Part::Text(text[at..open].to_owned()));
             }
             let (name, or) = match text[open + 2..close].split_once(":-") {
-                Some((name, or)) => (name.trim(), Some(or.trim().to_owned())),
-                None => (text[open + 2..close].trim(), None),
+                Some((name, or)) => (name, Some(or.trim().to_owned())),
+                None => (&text[open + 2..close], None),
             };
+            // VRL writes a field with a full stop in front.
+            let name = name.trim().trim_start_matches('.');
             let letter = |c: char| c.is_alphanumeric() || "@_-.".contains(c);
             if name.is_empty() || !name.chars().all(letter) {
                 return Err((
@@ -191,6 +193,7 @@ mod tests {
             written("x{{ user.name:-nobody }}", event).as_deref(),
             Some("xnobody")
         );
+        assert_eq!(written("{{ .pve.vmid }}", event).as_deref(), Some("104"));
         assert_eq!(written("fixed", event).as_deref(), Some("fixed"));
         assert_eq!(written("", event), None);
     }
