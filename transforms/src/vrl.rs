@@ -14,6 +14,7 @@ mod functions;
 mod guard;
 mod layout;
 mod load;
+mod merge;
 mod run;
 mod target;
 mod tree;

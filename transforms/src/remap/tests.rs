@@ -162,3 +162,42 @@ fn the_time_is_a_timestamp_and_the_id_stays() {
         json!({})
     );
 }
+
+#[test]
+fn merging_into_the_event_is_the_same_both_ways() {
+    let event = json!({"a": {"b": 1, "c": 2}, "message": "x", "host": {"name": "pve1"}});
+    for members in [
+        r#"{"d": 2}"#,
+        r#"{"a": {"e": 1}}"#,
+        r#"{"a": 7, "host": {"ip": "192.0.2.1"}}"#,
+        r#"{"message": "y", "e": [1], "event": {"code": "x", "id": "never"}}"#,
+        r#"{"host.name": "dotted"}"#,
+        "{}",
+    ] {
+        let (quick, slow) = (
+            format!(". |= {members}"),
+            format!("whole = .; . = merge(., {members})"),
+        );
+        assert_eq!(
+            made(&quick, event.clone()),
+            made(&slow, event.clone()),
+            "{members}"
+        );
+        let after = "\n.seen = .a.b; .message = upcase(string!(.message)); del(.host)";
+        let (quick, slow) = (quick + after, slow + after);
+        assert_eq!(
+            made(&quick, event.clone()),
+            made(&slow, event.clone()),
+            "{members}"
+        );
+    }
+    let conditional = "if .a.b == 1 { . |= {\"d\": 1} } else { . |= {\"d\": 2}; .e = .d }\n.f = .d";
+    assert_eq!(
+        made(conditional, json!({"a": {"b": 1}})),
+        json!({"a": {"b": 1}, "d": 1, "f": 1})
+    );
+    assert_eq!(
+        made(conditional, json!({"g": 1})),
+        json!({"g": 1, "d": 2, "e": 2, "f": 2})
+    );
+}

@@ -12,6 +12,7 @@ use vrl::value::kind::Collection;
 
 use super::functions::{self, Host, Text};
 use super::layout::Layout;
+use super::merge;
 use super::tree;
 
 /// A compiled program, shared by all workers.
@@ -63,6 +64,9 @@ pub(crate) fn compile(
     let parsed = vrl::parser::parse(text)
         .map_err(|error| said(DiagnosticList::from(vec![Box::new(error) as Box<_>])))?;
     let (prepared, facts) = tree::prepare(parsed.clone());
+    let merging = (usage == Use::Remap)
+        .then(|| merge::rewrite(prepared.clone()))
+        .flatten();
     let mut errors = BuildErrors::new();
     errors.extend(facts.sets_id.iter().map(|at| {
         written
@@ -76,15 +80,18 @@ pub(crate) fn compile(
         local: Default::default(),
         external: ExternalEnv::new_with_kind(event_kind(), Kind::object(Collection::any())),
     };
-    let mut config = CompileConfig::default();
-    config.set_custom(Host(cx.host().to_owned()));
-    config.set_custom(Text(text.to_owned()));
-    if usage == Use::Condition {
-        config.set_read_only();
-    }
+    let config = || {
+        let mut config = CompileConfig::default();
+        config.set_custom(Host(cx.host().to_owned()));
+        config.set_custom(Text(text.to_owned()));
+        if usage == Use::Condition {
+            config.set_read_only();
+        }
+        config
+    };
     let functions = functions::all();
-    let compiled =
-        errors.take(Compiler::compile(&functions, prepared, &state, config).map_err(said));
+    let compiled = Compiler::compile(&functions, prepared, &state, config());
+    let compiled = errors.take(compiled.map_err(said));
     let compiled = match compiled {
         Some(compiled) if errors.is_empty() => compiled,
         _ => return Err(errors),
@@ -103,8 +110,13 @@ pub(crate) fn compile(
     for name in &facts.names {
         Field::new(name);
     }
+    // What is merged one way can be merged the other: the first told all mistakes.
+    let merging =
+        merging.and_then(|merging| Compiler::compile(&functions, merging, &state, config()).ok());
+    let tops = merging.is_some();
+    let program = merging.map_or(program, |merging| merging.program);
     Ok(Arc::new(Compiled {
-        layout: Layout::of(program.info()),
+        layout: Layout::of(program.info(), tops),
         loops: facts.loops,
         program,
     }))

@@ -7,6 +7,7 @@ mod host;
 use vrl::compiler::Function;
 
 use super::guard::Guard;
+use super::merge::Merge;
 
 /// The name of this host, for `hostname()`.
 pub(super) struct Host(pub(super) String);
@@ -23,6 +24,7 @@ pub(super) fn all() -> Vec<Box<dyn Function>> {
         Box::new(host::GetHostname),
         Box::new(host::Now),
         Box::new(Guard),
+        Box::new(Merge),
     ];
     let name = |function: &dyn Function| function.identifier();
     let mut all = vrl::stdlib::all();

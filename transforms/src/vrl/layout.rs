@@ -39,7 +39,8 @@ pub(super) struct Known {
 }
 
 impl Layout {
-    pub(super) fn of(info: &ProgramInfo) -> Layout {
+    /// With `tops`, every cell is at the top of the event, so that members can be merged there.
+    pub(super) fn of(info: &ProgramInfo, tops: bool) -> Layout {
         let mut paths: Vec<&OwnedTargetPath> = info
             .target_queries
             .iter()
@@ -55,6 +56,9 @@ impl Layout {
         // Also what shares a cell with a path above it is a known name.
         for parts in roots.iter().filter(|parts| !parts.is_empty()) {
             Field::new(&parts.join("."));
+        }
+        if tops {
+            roots.iter_mut().for_each(|parts| parts.truncate(1));
         }
         roots.sort();
         // Sorted, a path stands before all that lie below it.
@@ -72,6 +76,13 @@ impl Layout {
             cells: roots.iter().map(|parts| Root::of(parts)).collect(),
             roots,
         }
+    }
+
+    /// The cell at the top of the event that is called so.
+    pub(super) fn top(&self, name: &str) -> Option<usize> {
+        self.roots
+            .iter()
+            .position(|parts| matches!(&parts[..], [only] if only == name))
     }
 
     /// The cell of any path, and what is left of the path below its root.
@@ -159,15 +170,18 @@ mod tests {
     use vrl::path::parse_target_path;
 
     fn layout(paths: &[&str]) -> Layout {
-        Layout::of(&ProgramInfo {
-            fallible: false,
-            abortable: false,
-            target_queries: paths
-                .iter()
-                .map(|path| parse_target_path(path).unwrap())
-                .collect(),
-            target_assignments: Vec::new(),
-        })
+        Layout::of(
+            &ProgramInfo {
+                fallible: false,
+                abortable: false,
+                target_queries: paths
+                    .iter()
+                    .map(|path| parse_target_path(path).unwrap())
+                    .collect(),
+                target_assignments: Vec::new(),
+            },
+            false,
+        )
     }
 
     fn place(layout: &Layout, path: &str) -> (String, String) {

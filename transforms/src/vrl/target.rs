@@ -10,11 +10,12 @@ use pipeline::event::MAX_FIELDS;
 use pipeline::{Event, Time};
 use vrl::compiler::{SecretTarget, Target};
 use vrl::path::{OwnedSegment, OwnedTargetPath, OwnedValuePath, PathPrefix};
-use vrl::value::{ObjectMap, Value as Vrl};
+use vrl::value::{KeyString, ObjectMap, Value as Vrl};
 
 use super::guard::Look;
 use super::layout::{Layout, Root};
 use super::load::{self, Shapes, Shared};
+use super::merge::MERGED;
 use super::values;
 use super::write::{self, Writer};
 
@@ -33,6 +34,8 @@ const HINTS: usize = 64;
 /// One worker's cells, used for one event after the other.
 pub(super) struct View {
     cells: Vec<Cell>,
+    /// Members merged into the event that no cell holds.
+    merged: Vec<(KeyString, Vrl)>,
     metadata: Vrl,
     now: Vrl,
     shapes: Shapes,
@@ -53,6 +56,7 @@ impl View {
     pub(super) fn new(layout: &Layout) -> View {
         View {
             cells: layout.cells.iter().map(|_| Cell::default()).collect(),
+            merged: Vec::new(),
             metadata: Vrl::Object(ObjectMap::new()),
             now: Vrl::Null,
             shapes: Shapes::default(),
@@ -75,6 +79,7 @@ impl View {
         for cell in &mut self.cells {
             *cell = Cell::default();
         }
+        self.merged.clear();
         if let Vrl::Object(members) = &mut self.metadata {
             members.clear();
         } else {
@@ -98,11 +103,13 @@ impl View {
         {
             write::check(*root, cell.value.get().and_then(Option::as_ref))?;
         }
+        for (_, value) in self.merged.iter().filter(|(key, _)| **key == *"@timestamp") {
+            write::check(Root::Time, Some(value))?;
+        }
         let changed = self.cells.iter().filter(|cell| cell.changed);
-        let more: usize = changed
-            .filter_map(|cell| cell.value.get()?.as_ref())
-            .map(write::leaves)
-            .sum();
+        let values = changed.filter_map(|cell| cell.value.get()?.as_ref());
+        let merged = self.merged.iter().map(|(_, value)| value);
+        let more: usize = values.chain(merged).map(write::leaves).sum();
         // Only an event that might become too large is worth a copy.
         let before = (event.len() + more > MAX_FIELDS).then(|| event.clone());
         let result = self.write_all(layout, event);
@@ -122,6 +129,9 @@ impl View {
             let source = self.shapes.source(n);
             self.writer
                 .write(event, *root, source, value, &self.shared)?;
+        }
+        for (key, value) in self.merged.drain(..) {
+            self.writer.merge(event, &key, value, &self.shared)?;
         }
         Ok(())
     }
@@ -163,6 +173,7 @@ enum Place<'a> {
     Other(usize, OwnedValuePath),
     Metadata,
     Now,
+    Merged,
     Nowhere,
 }
 
@@ -170,10 +181,10 @@ impl<'a> Seen<'a> {
     #[inline]
     fn place(&self, path: &OwnedTargetPath) -> Place<'a> {
         if path.prefix == PathPrefix::Metadata {
-            return if *path == *NOW {
-                Place::Now
-            } else {
-                Place::Metadata
+            return match path {
+                path if *path == *NOW => Place::Now,
+                path if *path == *MERGED => Place::Merged,
+                _ => Place::Metadata,
             };
         }
         let address = std::ptr::from_ref(path) as usize;
@@ -236,6 +247,20 @@ impl<'a> Seen<'a> {
         }
     }
 
+    fn merge(&mut self, members: ObjectMap) {
+        for (key, value) in members {
+            if let Some(cell) = self.layout.top(&key) {
+                self.insert(cell, &OwnedValuePath::root(), value);
+                continue;
+            }
+            let merged = &mut self.view.merged;
+            match merged.iter_mut().find(|(held, _)| *held == key) {
+                Some((_, held)) => *held = value,
+                None => merged.push((key, value)),
+            }
+        }
+    }
+
     fn remove(&mut self, cell: usize, rest: &OwnedValuePath, compact: bool) -> Option<Vrl> {
         let whole = self.layout.cells[cell] == Root::Whole;
         let held = self.change(cell)?;
@@ -285,7 +310,7 @@ impl Target for Seen<'_> {
             Place::Other(cell, rest) => self.value(cell).and_then(|value| value.get(&rest)),
             Place::Metadata => self.view.metadata.get(&path.path),
             Place::Now => Some(&self.view.now),
-            Place::Nowhere => None,
+            Place::Merged | Place::Nowhere => None,
         })
     }
 
@@ -294,7 +319,7 @@ impl Target for Seen<'_> {
             Place::Cell(cell, rest) => (cell, rest.clone()),
             Place::Other(cell, rest) => (cell, rest),
             Place::Metadata => return Ok(self.view.metadata.get_mut(&path.path)),
-            Place::Now | Place::Nowhere => return Ok(None),
+            Place::Now | Place::Merged | Place::Nowhere => return Ok(None),
         };
         let held = self.change(cell).and_then(Option::as_mut);
         Ok(held.and_then(|value| value.get_mut(&rest)))
@@ -307,6 +332,10 @@ impl Target for Seen<'_> {
             Place::Metadata => {
                 self.view.metadata.insert(&path.path, value);
             }
+            Place::Merged => match value {
+                Vrl::Object(members) => self.merge(members),
+                _ => return Err("only an object can be merged into the event".to_owned()),
+            },
             Place::Now | Place::Nowhere => return Err(format!("nothing can be set at {path}")),
         }
         Ok(())
@@ -321,7 +350,7 @@ impl Target for Seen<'_> {
             Place::Cell(cell, rest) => self.remove(cell, rest, compact),
             Place::Other(cell, rest) => self.remove(cell, &rest, compact),
             Place::Metadata => self.view.metadata.remove(&path.path, compact),
-            Place::Now | Place::Nowhere => None,
+            Place::Now | Place::Merged | Place::Nowhere => None,
         })
     }
 }
@@ -330,7 +359,8 @@ impl SecretTarget for Seen<'_> {
     fn get_secret(&self, name: &str) -> Option<&str> {
         let cells = self.view.cells.iter().filter(|cell| cell.changed);
         let values = cells.filter_map(|cell| cell.value.get()?.as_ref());
-        let all = values.chain([&self.view.metadata]);
+        let merged = self.view.merged.iter().map(|(_, value)| value);
+        let all = values.chain(merged).chain([&self.view.metadata]);
         (name == TOO_MUCH && Look::finds_too_much(all)).then_some(TOO_MUCH)
     }
     fn insert_secret(&mut self, _: &str, _: &str) {}

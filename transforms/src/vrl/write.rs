@@ -1,7 +1,6 @@
 //! What a program made of its cells, set on the event.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use pipeline::event::MAX_FIELDS;
 use pipeline::{Event, Field, ValueRef, fields};
 use vrl::value::{KeyString, ObjectMap, Value as Vrl};
@@ -126,21 +125,49 @@ impl Writer {
         shared: &Shared,
     ) -> Result<(), String> {
         for (key, value) in members {
-            match key.as_str() {
-                "@metadata" => {}
-                "@timestamp" => {
-                    if let Some(time) = values::as_time(&value) {
-                        event.set_timestamp(time);
-                    }
-                }
-                _ => match self.top(&key) {
-                    Name::Field(field) => self.set(event, field, value, shared)?,
-                    Name::Above(field) => self.put(event, field, value, shared)?,
-                    Name::Unknown => self.dynamic(event, fields::PVE_EXTRA, &key, value)?,
-                },
-            }
+            self.member(event, &key, value, shared, false)?;
         }
         Ok(())
+    }
+
+    /// Sets one member at the top of an event, in the place of what was there.
+    pub(super) fn merge(
+        &mut self,
+        event: &mut Event,
+        key: &KeyString,
+        value: Vrl,
+        shared: &Shared,
+    ) -> Result<(), String> {
+        self.member(event, key, value, shared, true)
+    }
+
+    fn member(
+        &mut self,
+        event: &mut Event,
+        key: &KeyString,
+        value: Vrl,
+        shared: &Shared,
+        over: bool,
+    ) -> Result<(), String> {
+        match key.as_str() {
+            "@metadata" => Ok(()),
+            "@timestamp" => {
+                if let Some(time) = values::as_time(&value) {
+                    event.set_timestamp(time);
+                }
+                Ok(())
+            }
+            _ => match self.top(key) {
+                Name::Field(field) => self.set(event, field, value, shared),
+                Name::Above(field) => {
+                    if over {
+                        event.remove_tree(field);
+                    }
+                    self.put(event, field, value, shared)
+                }
+                Name::Unknown => self.dynamic(event, fields::PVE_EXTRA, key, value),
+            },
+        }
     }
 
     /// Sets a field; an object is taken apart into the known fields below it and the map of the other names.
