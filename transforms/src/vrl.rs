@@ -25,3 +25,8 @@ pub(crate) use compile::{Compiled, Use, Written, compile, zone};
 pub(crate) use condition::{Condition, Shared, Text};
 pub(crate) use guard::Budget;
 pub(crate) use run::{Ran, Runner};
+
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod tests;

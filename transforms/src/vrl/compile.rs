@@ -13,7 +13,7 @@ use vrl::value::kind::Collection;
 use super::functions::{self, Host, Text};
 use super::layout::Layout;
 use super::merge;
-use super::tree;
+use super::tree::{self, Facts};
 
 /// A compiled program, shared by all workers.
 #[derive(Debug)]
@@ -64,9 +64,7 @@ pub(crate) fn compile(
     let parsed = vrl::parser::parse(text)
         .map_err(|error| said(DiagnosticList::from(vec![Box::new(error) as Box<_>])))?;
     let (prepared, facts) = tree::prepare(parsed.clone());
-    let merging = (usage == Use::Remap)
-        .then(|| merge::rewrite(prepared.clone()))
-        .flatten();
+    let better = better(&prepared, &facts, usage);
     let mut errors = BuildErrors::new();
     errors.extend(facts.sets_id.iter().map(|at| {
         written
@@ -110,16 +108,38 @@ pub(crate) fn compile(
     for name in &facts.names {
         Field::new(name);
     }
-    // What is merged one way can be merged the other: the first told all mistakes.
-    let merging =
-        merging.and_then(|merging| Compiler::compile(&functions, merging, &state, config()).ok());
-    let tops = merging.is_some();
-    let program = merging.map_or(program, |merging| merging.program);
+    // The first told all mistakes; where one of the others does not compile, it is as good.
+    let mut better = better.into_iter();
+    let better = better.find_map(|(program, tops)| {
+        let compiled = Compiler::compile(&functions, program, &state, config()).ok()?;
+        Some((compiled.program, tops))
+    });
+    let (program, tops) = better.unwrap_or((program, false));
     Ok(Arc::new(Compiled {
-        layout: Layout::of(program.info(), tops),
+        layout: Layout::of(program.info(), tops, facts.whole),
         loops: facts.loops,
         program,
     }))
+}
+
+/// The same program in other words, best first; and whether it merges into the event.
+fn better(
+    prepared: &vrl::parser::Program,
+    facts: &Facts,
+    usage: Use,
+) -> Vec<(vrl::parser::Program, bool)> {
+    let mut better = Vec::new();
+    let bounded = facts
+        .multiplies
+        .then(|| tree::bound_products(prepared.clone()));
+    if usage == Use::Remap && !facts.whole {
+        let merging =
+            |program: &vrl::parser::Program| Some((merge::rewrite(program.clone())?, true));
+        better.extend(bounded.as_ref().and_then(merging));
+        better.extend(merging(prepared));
+    }
+    better.extend(bounded.map(|program| (program, false)));
+    better
 }
 
 /// What is known of every event: it has a time and an id.

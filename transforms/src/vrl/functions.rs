@@ -1,9 +1,11 @@
 //! The functions that programs can call: those of VRL, with some of our own in their place or beside them.
 
+mod bounded;
 mod grok;
 mod hash;
 mod host;
 
+pub(super) use bounded::PRODUCT;
 use vrl::compiler::Function;
 
 use super::guard::Guard;
@@ -16,7 +18,7 @@ pub(super) struct Text(pub(super) String);
 
 /// All functions. None of them reads the environment or opens a connection.
 pub(super) fn all() -> Vec<Box<dyn Function>> {
-    let ours: Vec<Box<dyn Function>> = vec![
+    let mut ours: Vec<Box<dyn Function>> = vec![
         Box::new(grok::ParseGrok),
         Box::new(hash::Sha256),
         Box::new(hash::HmacSha256),
@@ -25,9 +27,13 @@ pub(super) fn all() -> Vec<Box<dyn Function>> {
         Box::new(host::Now),
         Box::new(Guard),
         Box::new(Merge),
+        Box::new(bounded::Set),
+        Box::new(bounded::Product),
     ];
+    ours.extend(bounded::Unpack::ALL.map(|function| Box::new(function) as Box<dyn Function>));
     let name = |function: &dyn Function| function.identifier();
     let mut all = vrl::stdlib::all();
+    all.retain(|theirs| !bounded::NOT_OFFERED.contains(&name(&**theirs)));
     all.retain(|theirs| !ours.iter().any(|own| name(&**own) == name(&**theirs)));
     all.extend(ours);
     all

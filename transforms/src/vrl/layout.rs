@@ -40,7 +40,8 @@ pub(super) struct Known {
 
 impl Layout {
     /// With `tops`, every cell is at the top of the event, so that members can be merged there.
-    pub(super) fn of(info: &ProgramInfo, tops: bool) -> Layout {
+    /// With `whole` there is but one, because the program looks at all of it.
+    pub(super) fn of(info: &ProgramInfo, tops: bool, whole: bool) -> Layout {
         let mut paths: Vec<&OwnedTargetPath> = info
             .target_queries
             .iter()
@@ -56,6 +57,9 @@ impl Layout {
         // Also what shares a cell with a path above it is a known name.
         for parts in roots.iter().filter(|parts| !parts.is_empty()) {
             Field::new(&parts.join("."));
+        }
+        if whole {
+            roots = vec![Vec::new()];
         }
         if tops {
             roots.iter_mut().for_each(|parts| parts.truncate(1));
@@ -180,6 +184,7 @@ mod tests {
                     .collect(),
                 target_assignments: Vec::new(),
             },
+            false,
             false,
         )
     }

@@ -8,11 +8,12 @@ use std::sync::LazyLock;
 use vrl::compiler::state::ExternalEnv;
 use vrl::parser::Program;
 use vrl::parser::ast::{
-    Assignment, AssignmentOp, AssignmentTarget, Block, Expr, FunctionArgument, FunctionCall, Ident,
-    IfStatement, Node, RootExpr,
+    Assignment, AssignmentOp, AssignmentTarget, Block, Expr, IfStatement, Node, RootExpr,
 };
 use vrl::path::{OwnedSegment, OwnedTargetPath, PathPrefix};
 use vrl::prelude::*;
+
+use super::tree;
 
 /// The function's name; no program can write it.
 const NAME: &str = "|merge|";
@@ -45,17 +46,7 @@ fn statement(node: Node<Expr>, found: &mut bool) -> Node<Expr> {
             let (_, assignment) = node.take();
             let (Assignment::Single { expr, .. } | Assignment::Infallible { expr, .. }) =
                 assignment;
-            let argument = FunctionArgument {
-                ident: None,
-                expr: *expr,
-            };
-            let call = FunctionCall {
-                ident: Node::new(span, Ident::new(NAME)),
-                abort_on_error: false,
-                arguments: vec![Node::new(argument.expr.span(), argument)],
-                closure: None,
-            };
-            Expr::FunctionCall(Node::new(span, call))
+            tree::call(NAME, vec![*expr], span).into_inner()
         }
         Expr::IfStatement(node) => Expr::IfStatement(node.map(|inner| {
             IfStatement {

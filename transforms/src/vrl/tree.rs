@@ -4,12 +4,13 @@ use vrl::diagnostic::Span;
 use vrl::parser::Program;
 use vrl::parser::ast::{
     Array, Assignment, AssignmentTarget, Block, Container, Expr, FunctionArgument, FunctionCall,
-    FunctionClosure, Group, Ident, IfStatement, Literal, Node, Not, Object, Op, Predicate, Query,
-    QueryTarget, RootExpr, Unary,
+    FunctionClosure, Group, Ident, IfStatement, Literal, Node, Not, Object, Op, Opcode, Predicate,
+    Query, QueryTarget, RootExpr, Unary,
 };
 use vrl::parser::template_string::{StringSegment, TemplateString};
 use vrl::path::{OwnedSegment, OwnedTargetPath, OwnedValuePath, PathPrefix};
 
+use super::functions::PRODUCT;
 use super::guard;
 
 /// What there is to know about a program beyond its own compiler.
@@ -19,9 +20,13 @@ pub(super) struct Facts {
     pub(super) sets_id: Vec<Span>,
     /// It runs a block once for each element of something.
     pub(super) loops: bool,
+    /// It calls a function that looks at the event as a whole.
+    pub(super) whole: bool,
+    /// It multiplies what is not written as numbers.
+    pub(super) multiplies: bool,
     /// Paths that the keys of its objects can become in an event.
     pub(super) names: Vec<String>,
-    /// The variables it sets.
+    /// The variables that it sets again and again, and that may grow.
     variables: Vec<String>,
 }
 
@@ -29,10 +34,12 @@ pub(super) struct Facts {
 /// element of something.
 pub(super) fn prepare(program: Program) -> (Program, Facts) {
     let mut facts = Facts::default();
-    // First the variables: a block sees those set after it, too, the next time round.
+    // First the variables: a block also meets those that are set behind it, the next time round.
     let program = Walk {
         facts: &mut facts,
         guard: None,
+        products: false,
+        turns: 0,
     }
     .program(program);
     if !facts.loops {
@@ -42,15 +49,32 @@ pub(super) fn prepare(program: Program) -> (Program, Facts) {
     let program = Walk {
         facts: &mut Facts::default(),
         guard: Some(names),
+        products: false,
+        turns: 0,
     }
     .program(program);
     (program, facts)
+}
+
+/// The program with a bound for every text that is multiplied by a number of the event.
+pub(super) fn bound_products(program: Program) -> Program {
+    let walk = Walk {
+        facts: &mut Facts::default(),
+        guard: None,
+        products: true,
+        turns: 0,
+    };
+    { walk }.program(program)
 }
 
 struct Walk<'a> {
     facts: &'a mut Facts,
     /// The names of all variables, where the blocks are to be guarded.
     guard: Option<String>,
+    /// Whether multiplications become calls of the function that bounds them.
+    products: bool,
+    /// How many repeated blocks stand around what is looked at.
+    turns: usize,
 }
 
 impl Walk<'_> {
@@ -80,9 +104,7 @@ impl Walk<'_> {
         match expr {
             Expr::Container(node) => Expr::Container(node.map(|inner| self.container(inner))),
             Expr::IfStatement(node) => Expr::IfStatement(node.map(|inner| self.branches(inner))),
-            Expr::Op(node) => Expr::Op(
-                node.map(|Op(left, code, right)| Op(self.boxed(left), code, self.boxed(right))),
-            ),
+            Expr::Op(node) => self.op(node),
             Expr::Assignment(node) => Expr::Assignment(node.map(|inner| self.assignment(inner))),
             Expr::Query(node) => Expr::Query(node.map(|inner| self.query(inner))),
             Expr::FunctionCall(node) => Expr::FunctionCall(node.map(|inner| self.call(inner))),
@@ -102,6 +124,20 @@ impl Walk<'_> {
             })),
             leaf @ (Expr::Literal(_) | Expr::Variable(_) | Expr::Break(_)) => leaf,
         }
+    }
+
+    fn op(&mut self, node: Node<Op>) -> Expr {
+        let (span, Op(left, code, right)) = node.take();
+        let (left, right) = (self.boxed(left), self.boxed(right));
+        let written = |node: &Node<Expr>| matches!(node.inner(), Expr::Literal(_));
+        if *code.inner() != Opcode::Mul || written(&left) || written(&right) {
+            return Expr::Op(Node::new(span, Op(left, code, right)));
+        }
+        self.facts.multiplies = true;
+        if !self.products {
+            return Expr::Op(Node::new(span, Op(left, code, right)));
+        }
+        call(PRODUCT, vec![*left, *right], span).into_inner()
     }
 
     fn container(&mut self, container: Container) -> Container {
@@ -167,10 +203,9 @@ impl Walk<'_> {
     }
 
     fn target(&mut self, target: &Node<AssignmentTarget>) {
-        let variable = |ident: &Ident| ident.clone().into_inner();
         match target.inner() {
             AssignmentTarget::Noop => {}
-            AssignmentTarget::Internal(ident, _) => self.facts.variables.push(variable(ident)),
+            AssignmentTarget::Internal(ident, _) => self.variable(ident),
             AssignmentTarget::External(Some(OwnedTargetPath {
                 prefix: PathPrefix::Event,
                 path,
@@ -179,7 +214,7 @@ impl Walk<'_> {
             }
             AssignmentTarget::External(_) => {}
             AssignmentTarget::Query(query) => match query.target.inner() {
-                QueryTarget::Internal(ident) => self.facts.variables.push(variable(ident)),
+                QueryTarget::Internal(ident) => self.variable(ident),
                 QueryTarget::External(PathPrefix::Event) => {
                     self.path_set(query.path.inner(), target.span());
                 }
@@ -208,6 +243,13 @@ impl Walk<'_> {
         }
     }
 
+    fn variable(&mut self, ident: &Ident) {
+        let name = ident.clone().into_inner();
+        if self.turns > 0 && !self.facts.variables.contains(&name) {
+            self.facts.variables.push(name);
+        }
+    }
+
     fn path_set(&mut self, path: &OwnedValuePath, at: Span) {
         if is_id(path) {
             self.facts.sets_id.push(at);
@@ -226,6 +268,8 @@ impl Walk<'_> {
     }
 
     fn call(&mut self, call: FunctionCall) -> FunctionCall {
+        // Its argument names a path in the event, but it makes copies of all the event.
+        self.facts.whole |= call.ident.inner().as_ref() == "unnest";
         if call.ident.inner().as_ref() == "del"
             && let Some(argument) = call.arguments.first()
             && let Expr::Query(query) = argument.inner().expr.inner()
@@ -255,7 +299,9 @@ impl Walk<'_> {
     }
 
     fn closure(&mut self, closure: FunctionClosure, span: Span) -> FunctionClosure {
+        self.turns += 1;
         let mut block = closure.block.map(|block| self.block(block));
+        self.turns -= 1;
         if let Some(names) = &self.guard {
             block = block.map(|Block(mut nodes)| {
                 nodes.insert(0, guard_call(names, span));
@@ -289,14 +335,19 @@ fn keys(value: &Node<Expr>, path: &str, names: &mut Vec<String>) {
 /// A call of the guard with the names of the variables it is to look at.
 fn guard_call(names: &str, span: Span) -> Node<Expr> {
     let text = TemplateString(vec![StringSegment::Literal(names.to_owned(), span)]);
-    let argument = FunctionArgument {
-        ident: None,
-        expr: Node::new(span, Expr::Literal(Node::new(span, Literal::String(text)))),
-    };
+    let text = Expr::Literal(Node::new(span, Literal::String(text)));
+    call(guard::NAME, vec![Node::new(span, text)], span)
+}
+
+/// A call of one of our own functions that no program can name.
+pub(super) fn call(name: &str, arguments: Vec<Node<Expr>>, span: Span) -> Node<Expr> {
+    let arguments = arguments
+        .into_iter()
+        .map(|expr| Node::new(expr.span(), FunctionArgument { ident: None, expr }));
     let call = FunctionCall {
-        ident: Node::new(span, Ident::new(guard::NAME)),
+        ident: Node::new(span, Ident::new(name)),
         abort_on_error: false,
-        arguments: vec![Node::new(span, argument)],
+        arguments: arguments.collect(),
         closure: None,
     };
     Node::new(span, Expr::FunctionCall(Node::new(span, call)))
