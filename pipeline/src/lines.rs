@@ -382,8 +382,8 @@ fn state(event: &mut Event, facts: LineFacts) {
     }
 }
 
-/// RFC 4648 with padding.
-fn base64(bytes: &[u8]) -> String {
+/// RFC 4648 with padding, as `pve.raw_b64` holds bytes that are no text.
+pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

@@ -4,6 +4,7 @@ pub mod demo;
 pub mod file;
 pub mod http;
 pub mod internal;
+pub mod journald;
 pub mod nats;
 pub mod stdin;
 pub mod syslog;
@@ -16,6 +17,7 @@ pub fn register(registry: &mut Registry) {
     registry.source::<file::Config>();
     registry.source::<http::Config>();
     registry.source::<internal::Config>();
+    registry.source::<journald::Config>();
     registry.source::<nats::Config>();
     registry.source::<stdin::Config>();
     registry.source::<syslog::Config>();

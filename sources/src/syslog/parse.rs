@@ -12,7 +12,7 @@
 mod data;
 mod json;
 mod options;
-mod priority;
+pub(crate) mod priority;
 mod rfc3164;
 mod rfc5424;
 mod scan;

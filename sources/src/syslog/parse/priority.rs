@@ -32,7 +32,7 @@ pub(super) static PRESETS: LazyLock<Box<[Preset]>> = LazyLock::new(|| {
 });
 
 /// The code and the name of a facility (0–23).
-pub(super) fn with_facility(preset: Preset, code: u8) -> Preset {
+pub(crate) fn with_facility(preset: Preset, code: u8) -> Preset {
     let name = FACILITIES[usize::from(code) % FACILITIES.len()];
     preset
         .int(fields::SYSLOG_FACILITY_CODE, i64::from(code))
@@ -40,7 +40,7 @@ pub(super) fn with_facility(preset: Preset, code: u8) -> Preset {
 }
 
 /// The code and the name of a severity (0–7).
-pub(super) fn with_severity(preset: Preset, code: u8) -> Preset {
+pub(crate) fn with_severity(preset: Preset, code: u8) -> Preset {
     let name = SEVERITIES[usize::from(code) % SEVERITIES.len()];
     preset
         .int(fields::SYSLOG_SEVERITY_CODE, i64::from(code))
