@@ -218,7 +218,8 @@ impl Reading<'_> {
         self.look_for_the_place().await?;
         let mut wait = FIRST_WAIT;
         loop {
-            let mut child = Child::follow(&self.arguments(), &self.source.config.journalctl_path)
+            let began = Instant::now();
+            let mut child = Child::start(&self.arguments(), &self.source.config.journalctl_path)
                 .map_err(End::Failed)?;
             let some = self.follow(&mut child).await?;
             let why = child.last_words().await;
@@ -234,6 +235,9 @@ impl Reading<'_> {
             self.out
                 .metrics()
                 .error("journalctl_ended", pipeline::telemetry::Stage::Receiving, 1);
+            if began.elapsed() > LONGEST_WAIT {
+                wait = FIRST_WAIT;
+            }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.out.stopped() => return Err(End::Stopped),
@@ -291,7 +295,7 @@ impl Reading<'_> {
             "--lines=1".to_owned(),
         ]);
         let mut child =
-            Child::once(&arguments, &self.source.config.journalctl_path).map_err(End::Failed)?;
+            Child::start(&arguments, &self.source.config.journalctl_path).map_err(End::Failed)?;
         let mut first = None;
         loop {
             tokio::select! {

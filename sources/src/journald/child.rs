@@ -42,13 +42,8 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// One that goes on until it is ended.
-    pub(super) fn follow(arguments: &[String], program: &Path) -> Result<Child, String> {
-        Child::once(arguments, program)
-    }
-
-    /// One that ends by itself.
-    pub(super) fn once(arguments: &[String], program: &Path) -> Result<Child, String> {
+    /// Starts one.
+    pub(super) fn start(arguments: &[String], program: &Path) -> Result<Child, String> {
         let mut process = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
