@@ -88,8 +88,17 @@ impl Batch {
 }
 
 /// Lists of used events, whose memory the next batch of the same source takes over.
-#[derive(Debug, Default)]
-pub(crate) struct Husks(Mutex<VecDeque<Vec<Event>>>);
+#[derive(Debug)]
+pub(crate) struct Husks {
+    lists: Mutex<VecDeque<Vec<Event>>>,
+    most: usize,
+}
+
+impl Default for Husks {
+    fn default() -> Husks {
+        Husks::of(KEPT)
+    }
+}
 
 /// Lists kept by one source [lists].
 const KEPT: usize = 32;
@@ -97,8 +106,16 @@ const KEPT: usize = 32;
 const LONGEST_KEPT: usize = 16_384;
 
 impl Husks {
+    /// Keeps so many lists.
+    pub(crate) fn of(most: usize) -> Husks {
+        Husks {
+            lists: Mutex::default(),
+            most,
+        }
+    }
+
     pub(crate) fn take(&self) -> Vec<Event> {
-        self.0.lock().pop_front().unwrap_or_default()
+        self.lists.lock().pop_front().unwrap_or_default()
     }
 
     pub(crate) fn put(&self, mut events: Vec<Event>) {
@@ -108,8 +125,8 @@ impl Husks {
         for event in &mut events {
             event.clear();
         }
-        let mut kept = self.0.lock();
-        if kept.len() < KEPT {
+        let mut kept = self.lists.lock();
+        if kept.len() < self.most {
             kept.push_back(events);
         }
     }

@@ -4,6 +4,7 @@ pub mod books;
 pub mod loki;
 pub mod nats;
 pub mod service;
+pub mod small;
 pub mod store;
 pub mod syslog;
 
@@ -194,6 +195,16 @@ pub struct Program {
 }
 
 impl Program {
+    /// Memory of its own that it holds now, without its text [KiB].
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();

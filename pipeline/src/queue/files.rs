@@ -242,6 +242,11 @@ impl Files {
             })
         });
         if let Err(why) = synced {
+            if has_no_room(&why) && len > FILE_HEAD as u64 {
+                // Once what is in this file was delivered, deleting it makes room.
+                self.state.lock().seal();
+                self.pressed.notify_one();
+            }
             // What came half is taken back. Where even that fails it is overwritten, or found to be no record.
             let _ = file.set_len(len).and_then(|()| file.sync_data());
             return Err(Unwritten::Io(why));
@@ -258,6 +263,7 @@ impl Files {
         Ok(())
     }
 
+    /// Makes the file `number`, whose first event has the number `first`.
     fn create(&self, number: u64, first: u64) -> io::Result<File> {
         let path = path(&self.folder, number);
         let head = FileHead {
@@ -323,7 +329,7 @@ impl Files {
         match &stored {
             // Where there is no room for a small file, deleting makes some. A crash now finds the oldest file further on
             // than the position says, and takes that for what it is.
-            Err(why) if why.kind() != io::ErrorKind::StorageFull => return stored,
+            Err(why) if !has_no_room(why) => return stored,
             _ => {}
         }
         let gone: Vec<One> = {
@@ -369,7 +375,7 @@ impl Files {
         let from = path(&self.folder, number);
         match keep_aside(&from, damage.at, damage.len) {
             Ok(to) => Ok(to),
-            Err(why) if why.kind() == io::ErrorKind::StorageFull => {
+            Err(why) if has_no_room(&why) => {
                 let mut state = self.state.lock();
                 if let Some(one) = state.files.iter_mut().find(|one| one.number == number) {
                     one.keep = true;
@@ -379,6 +385,14 @@ impl Files {
             Err(why) => Err(why),
         }
     }
+}
+
+/// Whether the disk, or the share of it that this program may have, is full.
+pub(super) fn has_no_room(why: &io::Error) -> bool {
+    matches!(
+        why.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Where the file with this number is.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::cursor::{Cursor, Damage, Found, UNKNOWN};
-use super::files::{DAMAGED, ENDING, Files, One, Size, State, keep_aside};
+use super::files::{DAMAGED, ENDING, Files, One, Size, State, has_no_room, keep_aside};
 use super::format::{BadHead, FILE_HEAD, FileHead, VERSION};
 use super::place::{self, Place};
 use crate::clock::Clock;
@@ -242,9 +242,12 @@ pub(super) fn open(folder: &Path, size: Size, clock: Clock) -> Result<Opened, Op
         // From the beginning there are two places that know the salt, and one that knows where reading began. Where the
         // disk is full it is written with the first answer.
         let written = files.release(place);
-        written.or_else(|why| match why.kind() {
-            io::ErrorKind::StorageFull => Ok(()),
-            _ => Err(io(why)),
+        written.or_else(|why| {
+            if has_no_room(&why) {
+                Ok(())
+            } else {
+                Err(io(why))
+            }
         })?;
     }
     Ok(Opened {

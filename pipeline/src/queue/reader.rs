@@ -1,9 +1,11 @@
 //! The way out: reads records, makes batches of them again, and hands them to the sink through a lane.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::Answers;
@@ -17,11 +19,14 @@ use crate::event::{Event, Pool};
 use crate::lane::LaneSender;
 use crate::mark::{LaneId, Mark};
 use crate::telemetry::{ComponentMetrics, Limited};
+use crate::topology::panic_text;
 
+/// Lists of used events kept for the next records; more are never under way for long [lists].
+const HUSKS: usize = 6;
 /// A failure to read is tried again after this long.
 const AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// What reading keeps between two records; it moves onto a thread that may block and back.
+/// What reading keeps between two records.
 pub(super) struct Reading {
     files: Arc<Files>,
     /// The file that is read, by its number.
@@ -60,7 +65,7 @@ impl Reading {
             cursor: None,
             next,
             unpacker: Unpacker::default(),
-            husks: Arc::default(),
+            husks: Arc::new(Husks::of(HUSKS)),
             pool: Arc::default(),
         }
     }
@@ -231,11 +236,25 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Runs until nothing more will come and everything was answered, or until told to stop.
-    pub(super) async fn run(self) {
+    /// Runs on a thread of its own, which may block, until nothing more will come and everything was answered, or until
+    /// told to stop. What is returned ends with it.
+    pub(super) fn spawn(self) -> io::Result<oneshot::Receiver<()>> {
+        let (done, ended) = oneshot::channel();
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new()
+            .name(format!("queue {}", self.id))
+            .spawn(move || {
+                runtime.block_on(self.run());
+                // Nobody may be listening any more.
+                let _ = done.send(());
+            })?;
+        Ok(ended)
+    }
+
+    async fn run(self) {
         let mut reading = Reading::new(Arc::clone(&self.files), self.answers.reached().event);
         let mark_lane = LaneId::new("queue", &self.id);
-        let (husks, log) = (Arc::clone(&reading.husks), Limited::new());
+        let log = Limited::new();
         let mut fails = false;
         while !self.stop.is_cancelled() {
             if self.answers.has_failed() {
@@ -244,21 +263,12 @@ impl Reader {
             let grown = self.files.grown.notified();
             let changed = self.answers.emptied.notified();
             let ended = self.files.has_ended();
-            let step = tokio::task::spawn_blocking(move || {
-                let step = reading.step();
-                (reading, step)
+            let step = catch_unwind(AssertUnwindSafe(|| reading.step()));
+            let step = step.unwrap_or_else(|panic| {
+                // Whatever state it left behind is thrown away.
+                reading = Reading::new(Arc::clone(&self.files), self.answers.begin_anew().event);
+                Err(io::Error::other(panic_text(&*panic)))
             });
-            let step = match step.await {
-                Ok((back, step)) => {
-                    reading = back;
-                    step
-                }
-                Err(why) => {
-                    reading =
-                        Reading::new(Arc::clone(&self.files), self.answers.begin_anew().event);
-                    Err(io::Error::other(why))
-                }
-            };
             match step {
                 Ok(Step::Record(block, end)) => {
                     if std::mem::take(&mut fails) {
@@ -273,7 +283,7 @@ impl Reader {
                         ack: self.answers.owe(end),
                         bytes: block.bytes,
                         events: block.events,
-                        home: Some(Arc::clone(&husks)),
+                        home: Some(Arc::clone(&reading.husks)),
                         input: 0,
                     };
                     let events = batch.events.len() as u64;

@@ -176,18 +176,24 @@ impl QueuedSink {
         );
         // It ends when the sink does.
         let stop_reader = CancellationToken::new();
-        let reader = tokio::spawn(
-            Reader {
+        let reader = loop {
+            let reader = Reader {
                 id: self.id.clone(),
                 files: Arc::clone(&files),
                 answers: Arc::clone(&answers),
-                lane: to_sink,
+                lane: to_sink.clone(),
                 metrics: Arc::clone(&self.metrics),
                 trouble: Arc::clone(&trouble),
                 stop: stop_reader.clone(),
+            };
+            match reader.spawn() {
+                Ok(reader) => break reader,
+                Err(why) => trouble.fails(Part::Read, "io", &why),
             }
-            .run(),
-        );
+            tokio::time::sleep(AGAIN).await;
+        };
+        // The sink ends when the reader does.
+        drop(to_sink);
         let mut sink = tokio::spawn((self.make)(from_queue, Vec::new(), stop_sink.clone()).run());
         let mut end = QueueEnd::default();
         if let Some((lane, left)) = lane_in {
@@ -227,11 +233,11 @@ impl QueuedSink {
                 tracing::error!(component_id = self.id, %why, "the sink's task died; its events stay in the disk queue");
             }
         }
-        for task in [reader, keeper] {
-            stop.cancel();
-            if let Err(why) = task.await {
-                tracing::error!(component_id = self.id, %why, "a task of the disk queue died");
-            }
+        // It is gone either way.
+        let _ = reader.await;
+        stop.cancel();
+        if let Err(why) = keeper.await {
+            tracing::error!(component_id = self.id, %why, "a task of the disk queue died");
         }
         end.stay = files.waiting(answers.reached()).0;
         if end.stay > 0 && !self.hand_over.is_cancelled() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::files::has_no_room;
 use crate::component::{Reason, ReasonKind};
 use crate::telemetry::{ComponentMetrics, Health, Limited};
 use crate::topology::SinkHealth;
@@ -129,8 +130,5 @@ fn word(part: Part) -> &'static str {
 
 /// The word of the metric for an error of the file system.
 pub(super) fn code(why: &std::io::Error) -> &'static str {
-    match why.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "disk_full",
-        _ => "io",
-    }
+    if has_no_room(why) { "disk_full" } else { "io" }
 }

@@ -217,7 +217,11 @@ impl Writer {
                     }
                     Ok(Err(Unwritten::Io(why))) => {
                         trouble.fails(Part::Write, code(&why), &why);
-                        sleep(backoff.next(None)).await;
+                        // Where the disk is full, deleting may have made room.
+                        tokio::select! {
+                            () = freed => {}
+                            () = sleep(backoff.next(None)) => {}
+                        }
                     }
                     Err(why) => {
                         tracing::error!(component_id = id, %why, "a write of the disk queue broke off; it is tried again");

@@ -33,6 +33,7 @@ use crate::event::Event;
 use crate::telemetry::Telemetry;
 
 pub use health::{HealthState, SinkHealth};
+pub(crate) use node::panic_text;
 pub(crate) use retry::Backoff;
 pub use retry::Pace;
 pub use rewrite::{End, Rewriter};
