@@ -1,7 +1,7 @@
 #!/bin/bash
 # syslog-ng.sh install | start PORT DIR | run CONFIG DIR [FLAG…] | stop DIR | kill DIR
 #
-# Debian's syslog-ng. `start` listens for RFC 5424 on TCP, or on TLS with CERTS=FOLDER (server.crt, server.key, ca.crt),
+# Debian's syslog-ng. `start` listens for octet-counted RFC 5424 on TCP, or on TLS with CERTS=FOLDER (server.crt, server.key, ca.crt),
 # and writes what it gets to DIR/out.log as JSON, unless DIR/syslog-ng.conf is there already; `run` becomes the daemon
 # itself, in the foreground, with its state in DIR.
 . "$(dirname "$0")/lib.sh"
@@ -26,7 +26,7 @@ start() {
   [ -e "$dir/syslog-ng.conf" ] || cat >"$dir/syslog-ng.conf" <<C
 @version: $VERSION
 options { stats-freq(0); keep-hostname(yes); flush-lines(1); time-reopen(1); };
-source net { network(ip("127.0.0.1") port($port) transport("$transport") flags(syslog-protocol) $tls); };
+source net { syslog(ip("127.0.0.1") port($port) transport("$transport") $tls); };
 destination file { file("$dir/out.log" template("\$(format-json --scope rfc5424 --pair ts=\$ISODATE --pair raw=\$RAWMSG)\n")); };
 log { source(net); destination(file); };
 C

@@ -15,7 +15,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The program under test; `PVETRAIL_BIN` names another one, like a release build.
-fn program() -> Command {
+pub fn program() -> Command {
     Command::new(
         std::env::var_os("PVETRAIL_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_pvetrail").into()),
     )

@@ -18,6 +18,15 @@ pub struct Service {
 impl Service {
     /// Starts the server called `name` with further settings; `None`, told where the tests look, if this machine has none.
     pub fn start(name: &str, settings: &[&str]) -> Option<Service> {
+        Service::start_with(name, settings, &[])
+    }
+
+    /// The same, with variables for its script.
+    pub fn start_with(
+        name: &str,
+        settings: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Option<Service> {
         let services = std::env::var_os("PVETRAIL_SERVICES")
             .map_or_else(|| PathBuf::from("tests/services"), PathBuf::from);
         let script = services.join(format!("{name}.sh"));
@@ -36,6 +45,7 @@ impl Service {
             .arg(folder.path())
             .args(settings)
             .env("OWNER", std::process::id().to_string())
+            .envs(variables.iter().copied())
             .output()
             .unwrap();
         assert!(
@@ -49,6 +59,11 @@ impl Service {
             folder,
             url,
         })
+    }
+
+    /// What the server has written to a file of its folder so far.
+    pub fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
     }
 
     /// Asks the server something and gives its answer, which must not be an error.

@@ -1,8 +1,11 @@
 //! `pvetrail demo`: a believable cluster on the terminal, without a configuration, a node or a trace left behind.
 //!
+//! With files it runs their graph instead, with the cluster in the place of what reads from a node.
+//!
 //! It runs the shipped graph `configs/graphs/demo.toml`, with one sink more that counts what is worth a look, for the line at
 //! the bottom of a terminal and the summary at the end.
 
+mod stand_in;
 mod status;
 mod tally;
 
@@ -29,6 +32,10 @@ const NAME: &str = "configs/graphs/demo.toml";
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// A graph of your own, or one of configs/graphs: the cluster takes the place of its sources that read from a node.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+
     /// Lines a second; 0 is as fast as they can be shown.
     #[arg(long, value_name = "LINES", default_value_t = 8.0)]
     rate: f64,
@@ -67,6 +74,9 @@ pub(crate) fn run(args: &Args, level: Option<&str>) -> Exit {
             return Exit::Failed;
         }
     };
+    if !args.files.is_empty() {
+        return stand_in::run(args, level, &folder.0);
+    }
     let tally = Arc::new(Tally::default());
     let exit = match graph(args, &folder.0, &tally) {
         Ok(graph) => show(graph, level, &tally),
@@ -184,6 +194,7 @@ mod tests {
     #[test]
     fn the_shipped_graph_holds() {
         let args = Args {
+            files: Vec::new(),
             rate: 0.0,
             seed: Some(3),
             count: Some(10),

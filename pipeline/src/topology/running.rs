@@ -219,10 +219,23 @@ impl Topology {
         self.guard.watch(watched);
     }
 
-    /// Waits until every source has ended by itself (a file given on standard input, a counted demo).
+    /// Waits until every source has ended by itself (a file given on standard input, a counted demo). What the program
+    /// tells about itself has no end and is not waited for.
     pub async fn sources_ended(&mut self) {
+        let mut others = false;
         for unit in &mut self.units {
-            unit.source_ended().await;
+            if unit
+                .nodes
+                .first()
+                .is_none_or(|node| node.type_name != "internal")
+            {
+                others |= unit.plan.kind == UnitKind::Source;
+                unit.source_ended().await;
+            }
+        }
+        if !others {
+            // With nothing to end there is no end.
+            std::future::pending::<()>().await;
         }
     }
 
