@@ -357,3 +357,54 @@ fn certificates_on_both_sides() {
         );
     }
 }
+
+#[test]
+fn certificates_are_renewed_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (before, after) = (Authority::new("before"), Authority::new("after"));
+    // Both authorities for a while, as one does; then the old one goes.
+    let both = before.issuer.pem() + &after.issuer.pem();
+    let ca = write(folder.path(), "ca.pem", &both);
+    let (server, server_key) = after.issue(folder.path(), "server", &["127.0.0.1"]);
+    let (client, client_key) = before.issue(folder.path(), "client", &["agent"]);
+    let clients = write(folder.path(), "clients.pem", &both);
+    let flags = [
+        "--tls",
+        "--tlsverify",
+        "--tlscert",
+        &server,
+        "--tlskey",
+        &server_key,
+        "--tlscacert",
+        &clients,
+    ];
+    let Some(mut nats) = Nats::start_as(Which::Newest, &flags, |_| Vec::new()) else {
+        return;
+    };
+    let (store, ground) = (Store::start(), Ground::new());
+    let login = format!(
+        "tls = {{ ca_file = \"{ca}\", crt_file = \"{client}\", key_file = \"{client_key}\" }}"
+    );
+    ground.configure(&graph(&ground, &nats, &store, &login));
+    append(&ground.path("in.log"), &lines(0..100));
+    let program = ground.start();
+    ground.until("all are there", || store.len() == 100);
+
+    after.issue(folder.path(), "client", &["agent"]);
+    program.signal("HUP");
+    ground.until("the source shows the new one", || {
+        ground
+            .log()
+            .contains("connected anew, with the certificates as they are now")
+    });
+    append(&ground.path("in.log"), &lines(100..200));
+    ground.until("what comes then is there", || store.len() == 200);
+
+    // From here on the old certificate would let nobody in.
+    write(folder.path(), "clients.pem", &after.issuer.pem());
+    nats.stop();
+    nats.again();
+    append(&ground.path("in.log"), &lines(200..300));
+    ground.until("both are back", || store.len() == 300);
+    assert_eq!(program.stop(), Some(0), "{}", ground.log());
+}

@@ -7,7 +7,7 @@ mod support;
 
 use async_nats::jetstream::{consumer, stream};
 use support::Ground;
-use support::nats::{Nats, all_there, audit, bodies, graph, started};
+use support::nats::{Nats, Which, all_there, audit, bodies, graph, started};
 use support::store::Store;
 
 #[test]
@@ -176,4 +176,89 @@ fn core_shares_its_messages_in_a_queue_group() {
             ground.log()
         );
     }
+}
+
+#[test]
+fn what_an_older_server_would_ignore_is_refused() {
+    let several = r#"subject = ["pve.x", "pve.y"]
+jetstream = { stream = "AUDIT", consumer = "agg", create = true }"#;
+    for (which, why) in [
+        (
+            Which::Floor,
+            "a consumer with several subjects needs nats-server 2.10 or newer, and this one is 2.9.10",
+        ),
+        (Which::Newest, "made the consumer"),
+    ] {
+        let Some(nats) = Nats::start_as(which, &[], |_| Vec::new()) else {
+            return;
+        };
+        let (store, ground) = (Store::start(), Ground::new());
+        nats.stream("AUDIT", &["pve.>"]);
+        ground.configure(&graph(&nats, &store, several));
+        let program = ground.start();
+        ground.until(why, || ground.log().contains(why));
+        nats.publish("pve.x", bodies(0..10));
+        nats.publish("pve.z", bodies(10..20));
+        if which == Which::Newest {
+            all_there(&ground, &nats, &store, 10);
+        }
+        drop(program);
+    }
+}
+
+#[test]
+fn validate_warns_of_what_works_but_not_well() {
+    let ground = Ground::new();
+    let graph = |source: &str| {
+        format!(
+            r#"
+[sources.in]
+type = "nats"
+url = "nats://127.0.0.1:4222"
+{source}
+
+[transforms.once]
+type = "dedupe"
+inputs = ["in"]
+
+[sinks.out]
+type = "blackhole"
+inputs = ["once"]
+"#
+        )
+    };
+    for (source, code, word) in [
+        (
+            r#"jetstream = { stream = "A", consumer = "c" }"#,
+            0,
+            "set it to 50000",
+        ),
+        (r#"subject = "pve.>""#, 0, "core NATS keeps nothing"),
+        (r#"subject = "pve..x""#, 78, "nothing between two dots"),
+        (
+            r#"subject = "x"
+jetstream = { stream = "A", consumer = "c" }"#,
+            78,
+            "has no effect on a consumer",
+        ),
+        (
+            r#"jetstream = { stream = "A.B", consumer = "c", batch_config = { batch = 20000 } }"#,
+            78,
+            "is at most 10000",
+        ),
+        ("", 78, "neither `subject` nor `jetstream`"),
+    ] {
+        ground.configure(&graph(source));
+        let (exit, said) = ground.pvetrail(&["validate", "graph.toml"]);
+        assert!(said.contains(word), "{word}: {said}");
+        assert_eq!(exit, Some(code), "{said}");
+    }
+    ground.configure(&graph(
+        r#"jetstream = { stream = "A", consumer = "c", max_ack_pending = 50000 }"#,
+    ));
+    let (exit, said) = ground.pvetrail(&["validate", "graph.toml"]);
+    assert!(
+        exit == Some(0) && !said.contains("max_ack_pending"),
+        "{said}"
+    );
 }

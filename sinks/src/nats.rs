@@ -130,7 +130,13 @@ impl Sending {
                 Mode::Core => jetstream::new(nats.client.clone()),
                 Mode::JetStream(options) => options.context(nats.client.clone()),
             };
-            self.connection = Some(Connection { nats, context });
+            let connection = Connection { nats, context };
+            if let Mode::JetStream(options) = &self.mode
+                && options.create
+            {
+                check::ensure(&connection, options, &self.subject.pattern()).await?;
+            }
+            self.connection = Some(connection);
         }
         match &self.connection {
             Some(connection) => connection.nats.connected(PATIENCE).await,

@@ -10,6 +10,7 @@ mod config;
 mod consumer;
 mod core;
 mod decode;
+mod line;
 mod pull;
 mod reply;
 mod stream;

@@ -7,11 +7,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, ServerAddr};
+use async_nats::{AuthError, Client, ConnectError, ConnectErrorKind, ConnectOptions, ServerAddr};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
 use super::OptionError;
 use super::tls::{ClientTls, TlsOptions, provider};
@@ -25,7 +24,7 @@ mod tests;
 pub use link::Link;
 use link::{Logs, note};
 pub use options::{CredentialsFile, NatsAuth, NatsUrl, Nkey, Token, UserPassword};
-use options::{check_seed, server, shown};
+use options::{check_seed, server, shown, sign_in};
 
 /// Longest wait for one server to take a connection.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -229,7 +228,8 @@ impl NatsConnector {
         let tell = Arc::new(tell);
         let (id, logs) = (self.id.clone(), Arc::clone(&self.logs));
         let told = Arc::clone(&tell);
-        let mut options = ConnectOptions::new()
+        let mut options = self
+            .log_in()
             .name(&self.name)
             .connection_timeout(CONNECTING)
             .ping_interval(PING)
@@ -240,26 +240,28 @@ impl NatsConnector {
                 note(&told, &event, &id, &logs);
                 std::future::ready(())
             });
+        let mut with = None;
         if let Some(tls) = &self.tls {
             let config = tls
                 .current()
                 .map_err(|why| Reason::new(ReasonKind::Connection, why.to_string()))?;
-            *self.used.lock() = Some(Arc::clone(&config));
+            with = Some(Arc::clone(&config));
             options = options
                 .require_tls(true)
                 .tls_client_config(ClientConfig::clone(&config));
         }
-        options = self.log_in(options).await?;
         let client = options
             .connect(self.servers.clone())
             .await
             .map_err(|why| self.reason(&why))?;
+        *self.used.lock() = with;
         tell.send_modify(|link| link.connected = true);
         Ok(Nats { client, link })
     }
 
-    async fn log_in(&self, options: ConnectOptions) -> Result<ConnectOptions, Reason> {
-        Ok(match &self.auth {
+    fn log_in(&self) -> ConnectOptions {
+        let options = ConnectOptions::new();
+        match &self.auth {
             None => options,
             Some(NatsAuth::UserPassword { user_password }) => options.user_and_password(
                 user_password.user.clone(),
@@ -270,22 +272,14 @@ impl NatsConnector {
             }
             Some(NatsAuth::Nkey { nkey }) => options.nkey(nkey.seed.expose().trim().to_owned()),
             Some(NatsAuth::CredentialsFile { credentials_file }) => {
-                let path = &credentials_file.path;
-                let bad = |why: String| {
-                    Reason::new(
-                        ReasonKind::Forbidden,
-                        format!("auth.credentials_file.path: {}: {why}", path.display()),
-                    )
-                };
-                let text = tokio::fs::read_to_string(path)
-                    .await
-                    .map(Zeroizing::new)
-                    .map_err(|why| bad(why.to_string()))?;
-                options
-                    .credentials(&text)
-                    .map_err(|why| bad(format!("is no credentials file: {why}")))?
+                let path = credentials_file.path.clone();
+                // Asked at every attempt: the file may have been renewed since the connection broke.
+                ConnectOptions::with_auth_callback(move |nonce| {
+                    let answer = sign_in(&path, &nonce).map_err(AuthError::new);
+                    std::future::ready(answer)
+                })
             }
-        })
+        }
     }
 
     /// What a failed attempt means, and what to do about it.

@@ -59,6 +59,15 @@ enum Found {
     Unknown(String),
 }
 
+/// Makes the stream if it is not there: before the first event, whether anybody looks at it or not.
+pub(super) async fn ensure(
+    connection: &Connection,
+    options: &JetStream,
+    pattern: &str,
+) -> Result<(), Reason> {
+    stream(connection, options, pattern).await.map(drop)
+}
+
 /// The stream that takes what is published to `pattern`; made, if that was asked for.
 async fn stream(
     connection: &Connection,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use async_nats::client::RequestErrorKind;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
@@ -211,7 +212,11 @@ impl Sending {
                 asked = timeout(READ_WITHIN, client.request(nobody.clone(), Bytes::new())) => asked.ok(),
                 denied = outcome.link.wait_for(|link| link.forbids(&nobody)) => { drop(denied); None }
             };
-            let read = matches!(&asked, Some(Err(why)) if why.kind() == async_nats::client::RequestErrorKind::NoResponders);
+            let read = match &asked {
+                Some(Ok(_)) => true,
+                Some(Err(why)) => why.kind() == RequestErrorKind::NoResponders,
+                None => false,
+            };
             if !read && !outcome.broke() {
                 self.may_ask = false;
                 tracing::info!(

@@ -4,7 +4,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use pipeline::net::nats::{NatsAuth, NatsConnector, NatsUrl};
-use pipeline::{BuildError, BuildErrors, Context, Duration, Field, Source, SourceConfig, Tls};
+use pipeline::{
+    BuildError, BuildErrors, Context, Duration, Field, Source, SourceConfig, Tls, fields,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -193,6 +195,11 @@ auth = { strategy = "credentials_file", credentials_file = { path = "/etc/pvetra
         let field = self.subject_key_field.as_ref().and_then(|path| {
             if path.is_empty() || path.split('.').any(str::is_empty) {
                 let why = "is written like `nats.subject`";
+                errors.push(BuildError::key("subject_key_field", why));
+                return None;
+            }
+            if [fields::EVENT_ID, fields::TIMESTAMP].contains(&Field::new(path)) {
+                let why = "names a field that every event has already";
                 errors.push(BuildError::key("subject_key_field", why));
                 return None;
             }

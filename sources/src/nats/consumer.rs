@@ -1,5 +1,6 @@
 //! The stream and the consumer: found, or made where that was asked for, and refused where they would lose something.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull::Config as PullConfig;
@@ -12,7 +13,7 @@ use async_nats::jetstream::stream::{
 };
 use async_nats::jetstream::{Context, ErrorCode};
 use futures::TryStreamExt as _;
-use pipeline::net::nats::Nats;
+use pipeline::net::nats::{Nats, NatsConnector};
 
 use super::config::JetStream;
 
@@ -27,8 +28,25 @@ pub(super) struct Found {
     pub(super) whole: bool,
 }
 
+/// How to get to the consumer, again and again.
+pub(super) struct Way {
+    pub(super) id: String,
+    pub(super) connector: Arc<NatsConnector>,
+    pub(super) options: JetStream,
+    pub(super) subjects: Vec<String>,
+}
+
+impl Way {
+    /// Connects and finds it; the error is for people.
+    pub(super) async fn connect(&self) -> Result<(Nats, Found), String> {
+        let nats = self.connector.connect().await.map_err(|why| why.text)?;
+        let found = find(&self.id, &nats, &self.options, &self.subjects).await?;
+        Ok((nats, found))
+    }
+}
+
 /// Finds the consumer; the error is for people.
-pub(super) async fn find(
+async fn find(
     id: &str,
     nats: &Nats,
     options: &JetStream,

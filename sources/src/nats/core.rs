@@ -20,6 +20,27 @@ const BYTES_AT_ONCE: usize = 256 * 1024;
 const AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(source: &Nats, mut out: SourceOut) -> Result<(), SourceError> {
+    let mut ids = Ids {
+        run: fastrand::u64(..),
+        next: 0,
+    };
+    // One turn for each set of certificates.
+    while let Next::Anew = listen(source, &mut out, &mut ids).await? {
+        tracing::info!(
+            component_id = source.id,
+            "connecting anew, with the certificates as they are now"
+        );
+    }
+    Ok(())
+}
+
+/// Why listening ended.
+enum Next {
+    Anew,
+    End,
+}
+
+async fn listen(source: &Nats, out: &mut SourceOut, ids: &mut Ids) -> Result<Next, SourceError> {
     let connected = source.connector.connect_with(WAITING).await;
     let nats = connected.map_err(|why| SourceError(why.text))?;
     let mut subscribers = Vec::new();
@@ -38,15 +59,11 @@ pub(super) async fn run(source: &Nats, mut out: SourceOut) -> Result<(), SourceE
     nats.client.flush().await?;
     let mut messages = select_all(subscribers);
     let lane = out.lane("core");
-    let mut ids = Ids {
-        run: fastrand::u64(..),
-        next: 0,
-    };
     let mut link = nats.link();
     let mut lost = 0;
     loop {
         let first = tokio::select! {
-            () = out.stopped() => return Ok(()),
+            () = out.stopped() => return Ok(Next::End),
             message = tokio::time::timeout(IDLE, messages.next()) => message,
             changed = link.changed() => {
                 let now = link.borrow_and_update().clone();
@@ -67,9 +84,10 @@ pub(super) async fn run(source: &Nats, mut out: SourceOut) -> Result<(), SourceE
         let first = match first {
             Ok(Some(first)) => first,
             Ok(None) => return Err(SourceError("the subscription ended".to_owned())),
+            Err(_) if source.connector.is_stale() => return Ok(Next::Anew),
             Err(_) => match out.idle(lane).await {
                 Ok(()) => continue,
-                Err(Stopped) => return Ok(()),
+                Err(Stopped) => return Ok(Next::End),
             },
         };
         let mut bytes = first.payload.len();
@@ -84,7 +102,7 @@ pub(super) async fn run(source: &Nats, mut out: SourceOut) -> Result<(), SourceE
         out.metrics().received_bytes.add(["nats"], bytes as u64);
         let mut events = Vec::with_capacity(taken.len());
         for message in taken {
-            match decode(source, &message, &mut ids, &out) {
+            match decode(source, &message, ids, out) {
                 Ok(event) => events.push(event),
                 Err((mut event, why)) => {
                     let reason = Reason::new(ReasonKind::Mapping, why);
@@ -97,14 +115,14 @@ pub(super) async fn run(source: &Nats, mut out: SourceOut) -> Result<(), SourceE
                         );
                         tokio::select! {
                             () = tokio::time::sleep(AGAIN) => {}
-                            () = out.stopped() => return Ok(()),
+                            () = out.stopped() => return Ok(Next::End),
                         }
                     }
                 }
             }
         }
         if out.send(lane, events, &()).await.is_err() {
-            return Ok(());
+            return Ok(Next::End);
         }
     }
 }

@@ -315,4 +315,68 @@ mod tests {
         let delivered = delivered.get(Field::new("nats.delivered")).unwrap();
         assert_eq!(delivered.as_int(), Some(3));
     }
+
+    #[test]
+    fn no_shape_of_json_is_a_panic_or_a_loss() {
+        let names = [
+            "event",
+            "event.id",
+            "id",
+            "@timestamp",
+            "message",
+            "user",
+            "user.name",
+            "name",
+            "tags",
+            "host",
+            "pve",
+            "extra",
+            "nats",
+            "delivered",
+            "error",
+            "",
+            ".",
+            "a.b.c",
+            "é",
+            "\u{0}",
+        ];
+        fn value(random: &mut fastrand::Rng, names: &[&str], depth: u32) -> Json {
+            match random.u8(..if depth == 0 { 6 } else { 8 }) {
+                0 => Json::Null,
+                1 => random.bool().into(),
+                2 => random.i64(..).into(),
+                3 => random.f64().into(),
+                4 => names[random.usize(..names.len())].into(),
+                5 => "2026-01-02T03:04:05Z".into(),
+                6 => (0..random.usize(..3))
+                    .map(|_| value(random, names, depth - 1))
+                    .collect(),
+                _ => Json::Object(
+                    (0..random.usize(..5))
+                        .map(|_| {
+                            let name = names[random.usize(..names.len())].to_owned();
+                            (name, value(random, names, depth - 1))
+                        })
+                        .collect(),
+                ),
+            }
+        }
+        let mut random = fastrand::Rng::with_seed(23);
+        for _ in 0..20_000 {
+            let body = value(&mut random, &names, 4).to_string();
+            let body = if body.starts_with('{') {
+                body
+            } else {
+                format!("{{\"event\":{body}}}")
+            };
+            let again = Message {
+                delivered: 2,
+                ..message(body.as_bytes())
+            };
+            let (event, _) = auto(&again);
+            // What was taken in can be written again.
+            let written = event.to_json();
+            assert_eq!(written["event"]["id"], event.id().to_string(), "{body}");
+        }
+    }
 }

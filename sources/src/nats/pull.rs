@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::consumer::pull::BatchConfig;
 use async_nats::{Message, Subscriber};
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
@@ -19,16 +18,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::consumer::Way;
+use super::line::{Line, WAITING, request};
 use super::reply::{Origin, confirm, origin};
 
-/// How long the server keeps a request that is not filled.
-const EXPIRES: Duration = Duration::from_secs(30);
-/// While it does, it says this often that it is still there.
-const HEARTBEAT: Duration = Duration::from_secs(5);
 /// A server silent for this long has forgotten our request.
 const SILENCE: Duration = Duration::from_secs(13);
-/// What is not taken yet, beyond which nothing more is asked for [bytes].
-const WAITING: usize = 4 << 20;
 /// Handed to the source at once [bytes].
 const AT_ONCE: usize = 256 * 1024;
 /// Everything that waits for time is looked at this often.
@@ -78,12 +73,9 @@ struct Owed {
 }
 
 pub(super) struct Puller {
-    pub(super) id: String,
+    pub(super) way: Way,
     pub(super) nats: Nats,
     pub(super) consumer: PullConsumer,
-    /// Messages asked for at once.
-    pub(super) batch: usize,
-    pub(super) double_ack: bool,
     pub(super) metrics: Arc<ComponentMetrics>,
     pub(super) to: UnboundedSender<News>,
     pub(super) state: State,
@@ -120,63 +112,111 @@ impl State {
 impl Puller {
     /// Runs until the source is gone and every chunk has an end.
     pub(super) async fn run(mut self, mut words: UnboundedReceiver<Word>) {
-        let inbox = self.nats.client.new_inbox();
-        let mut subscription = match self.nats.client.subscribe(inbox.clone()).await {
-            Ok(subscription) => subscription,
-            Err(why) => return self.fail(format!("cannot listen to the answers: {why}")),
+        let mut line = match Line::new(&self.nats).await {
+            Ok(line) => line,
+            Err(why) => return self.fail(why),
         };
-        let mut link = self.nats.link();
-        let mut breaks = link.borrow_and_update().breaks;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut pulling = true;
         loop {
-            if pulling && let Err(why) = self.ask(&inbox).await {
+            let outcome = if pulling {
+                self.ask(&line.inbox).await
+            } else {
+                Ok(())
+            };
+            let outcome = match outcome {
+                Err(why) => Err(why),
+                Ok(()) => tokio::select! {
+                    word = words.recv() => match word {
+                        Some(word) => {
+                            self.hear(word).await;
+                            Ok(())
+                        }
+                        None => break,
+                    },
+                    message = line.messages.next(), if pulling => match message {
+                        Some(message) => self.take(message, &mut line.messages).await,
+                        None => Err("the connection is gone".to_owned()),
+                    },
+                    () = self.to.closed(), if pulling => {
+                        pulling = false;
+                        // What it took before it went.
+                        while let Ok(word) = words.try_recv() {
+                            self.hear(word).await;
+                        }
+                        // What the server sends from here on has nobody to go to.
+                        let _ = line.messages.unsubscribe().await;
+                        // What the source did not take comes again, to whoever pulls next.
+                        self.state.owed.retain(|_, owed| owed.taken);
+                        Ok(())
+                    }
+                    _ = tick.tick() => {
+                        self.keep_alive().await;
+                        if pulling && self.way.connector.is_stale() {
+                            self.renew(&mut line).await;
+                        }
+                        Ok(())
+                    }
+                    changed = line.link.changed(), if pulling => match changed {
+                        Ok(()) => {
+                            if line.broke() {
+                                // The server has forgotten what we asked for.
+                                self.state.asked = 0;
+                            }
+                            Ok(())
+                        }
+                        Err(_) => Err("the connection is gone".to_owned()),
+                    }
+                },
+            };
+            if let Err(why) = outcome {
                 self.fail(why);
                 pulling = false;
-            }
-            tokio::select! {
-                word = words.recv() => match word {
-                    Some(word) => self.hear(word).await,
-                    None => break,
-                },
-                message = subscription.next(), if pulling => {
-                    let taken = match message {
-                        Some(message) => self.take(message, &mut subscription).await,
-                        None => Err("the connection is gone".to_owned()),
-                    };
-                    if let Err(why) = taken {
-                        self.fail(why);
-                        pulling = false;
-                    }
-                }
-                () = self.to.closed(), if pulling => {
-                    pulling = false;
-                    // What it took before it went.
-                    while let Ok(word) = words.try_recv() {
-                        self.hear(word).await;
-                    }
-                    // What the server sends from here on has nobody to go to.
-                    let _ = subscription.unsubscribe().await;
-                    // What the source did not take comes again, to whoever pulls next.
-                    self.state.owed.retain(|_, owed| owed.taken);
-                }
-                _ = tick.tick() => self.keep_alive().await,
-                changed = link.changed() => {
-                    let now = link.borrow_and_update().breaks;
-                    if now != breaks || changed.is_err() {
-                        // The server has forgotten what we asked for.
-                        (breaks, self.state.asked) = (now, 0);
-                    }
-                }
             }
         }
         while self.state.confirming.join_next().await.is_some() {}
         if let Err(why) = self.nats.client.flush().await {
-            tracing::warn!(component_id = self.id, %why, "the last answers did not reach the server; those messages come again");
+            tracing::warn!(component_id = self.way.id, %why, "the last answers did not reach the server; those messages come again");
         }
         // Everything is said; a connection that does not end in order ends by being dropped.
         let _ = self.nats.client.drain().await;
+    }
+
+    /// Another connection, with the certificates as they are now: the present one would come back with the old ones.
+    /// An answer goes to a subject, whatever the connection, so nothing under way is touched by it.
+    async fn renew(&mut self, line: &mut Line) {
+        let renewed = match self.way.connect().await {
+            Ok((nats, found)) => Line::new(&nats).await.map(|line| (nats, found, line)),
+            Err(why) => Err(why),
+        };
+        match renewed {
+            Ok((nats, found, new)) => {
+                let old = std::mem::replace(&mut self.nats, nats);
+                self.consumer = found.consumer;
+                self.state.asked = 0;
+                *line = new;
+                // What it still had to say is said, or comes again.
+                let _ = old.client.drain().await;
+                tracing::info!(
+                    component_id = self.way.id,
+                    "connected anew, with the certificates as they are now"
+                );
+            }
+            Err(why) => {
+                pipeline::log_limited!(
+                    warn,
+                    component_id = self.way.id,
+                    why,
+                    "cannot connect with the new certificates; the present connection stays"
+                );
+            }
+        }
+    }
+
+    /// Messages asked for at once.
+    fn batch(&self) -> usize {
+        self.way.options.batch_config.batch.get()
     }
 
     /// Tells the source why nothing more comes; if it is gone, nobody needs to know.
@@ -186,42 +226,18 @@ impl Puller {
 
     /// Asks for more if there is room.
     async fn ask(&mut self, inbox: &str) -> Result<(), String> {
+        let batch = self.batch();
         let state = &mut self.state;
         let (messages, bytes) = state.waiting;
-        if state.asked > self.batch / 2
-            || messages >= self.batch
+        if state.asked > batch / 2
+            || messages >= batch
             || bytes >= WAITING
             || Instant::now() < state.not_before
             || !self.nats.link().borrow().connected
         {
             return Ok(());
         }
-        let largest = self.nats.client.server_info().max_payload;
-        let limits = &self.consumer.cached_info().config;
-        let mut request = BatchConfig {
-            batch: self.batch,
-            expires: Some(EXPIRES),
-            // One message of any size must fit, or the request is never filled.
-            max_bytes: WAITING.max(largest.saturating_add(64 * 1024)),
-            idle_heartbeat: HEARTBEAT,
-            ..BatchConfig::default()
-        };
-        if limits.max_batch > 0 {
-            request.batch = request
-                .batch
-                .min(usize::try_from(limits.max_batch).unwrap_or(1));
-        }
-        if limits.max_bytes > 0 {
-            request.max_bytes = request
-                .max_bytes
-                .min(usize::try_from(limits.max_bytes).unwrap_or(1));
-        }
-        if !limits.max_expires.is_zero() && limits.max_expires < EXPIRES {
-            request.expires = Some(limits.max_expires);
-            if limits.max_expires < HEARTBEAT * 2 {
-                request.idle_heartbeat = Duration::ZERO;
-            }
-        }
+        let request = request(&self.nats, &self.consumer, batch);
         if state.asked == 0 {
             state.heard = Instant::now();
         }
@@ -250,14 +266,14 @@ impl Puller {
                             .error("unexpected_message", Stage::Receiving, 1);
                         pipeline::log_limited!(
                             warn,
-                            component_id = self.id,
+                            component_id = self.way.id,
                             "a message in our inbox is none of the stream's; it is ignored"
                         );
                     }
                 }
                 Some(status) => self.status(status.as_u16(), &message).await?,
             }
-            if messages.len() >= self.batch || bytes >= AT_ONCE {
+            if messages.len() >= self.batch() || bytes >= AT_ONCE {
                 break;
             }
             next = more.next().now_or_never().flatten();
@@ -315,7 +331,12 @@ impl Puller {
         // Nobody answers to the request (503), or something changes there: not now.
         state.not_before = Instant::now() + NOT_NOW;
         state.doubts += 1;
-        tracing::debug!(component_id = self.id, status, said, "no messages for now");
+        tracing::debug!(
+            component_id = self.way.id,
+            status,
+            said,
+            "no messages for now"
+        );
         if !state.doubts.is_multiple_of(DOUBTS) {
             return Ok(());
         }
@@ -327,7 +348,7 @@ impl Puller {
             Err(why) => {
                 pipeline::log_limited!(
                     warn,
-                    component_id = self.id,
+                    component_id = self.way.id,
                     "JetStream does not answer ({why}); it is asked again"
                 );
                 Ok(())
@@ -372,13 +393,13 @@ impl Puller {
 
     /// Gives the last word about messages.
     async fn answer(&mut self, replies: Vec<Box<str>>, word: Bytes) {
-        if !self.double_ack {
+        if !self.way.options.double_ack {
             return self.say(replies.iter(), word).await;
         }
         let (client, metrics, id) = (
             self.nats.client.clone(),
             Arc::clone(&self.metrics),
-            self.id.clone(),
+            self.way.id.clone(),
         );
         while self.state.confirming.try_join_next().is_some() {}
         self.state.confirming.spawn(async move {
@@ -399,7 +420,7 @@ impl Puller {
                 .await;
             if let Err(why) = said {
                 self.metrics.error("ack_lost", Stage::Receiving, 1);
-                pipeline::log_limited!(warn, component_id = self.id, %why, "cannot answer for a message; it comes again");
+                pipeline::log_limited!(warn, component_id = self.way.id, %why, "cannot answer for a message; it comes again");
             }
         }
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::config::JetStream;
-use super::consumer::{self, Found};
+use super::consumer::{Found, Way};
 use super::decode::Message;
 use super::pull::{Chunk, News, Puller, State, Word};
 use super::reply::Origin;
@@ -87,17 +87,19 @@ impl Start {
     }
 
     async fn begin(self) -> Result<Puller, String> {
-        let nats = self.connector.connect().await.map_err(|why| why.text)?;
-        let Found { consumer, whole } =
-            consumer::find(&self.id, &nats, &self.options, &self.subjects).await?;
+        let way = Way {
+            id: self.id,
+            connector: self.connector,
+            options: self.options,
+            subjects: self.subjects,
+        };
+        let (nats, Found { consumer, whole }) = way.connect().await?;
         // If the source is gone, the puller ends at once.
         let _ = self.to.send(News::Found { whole });
         Ok(Puller {
-            id: self.id,
+            way,
             nats,
             consumer,
-            batch: self.options.batch_config.batch.get(),
-            double_ack: self.options.double_ack,
             metrics: self.metrics,
             to: self.to,
             state: State::new(),

@@ -1,10 +1,12 @@
 //! What an operator writes: servers and a login, under the names Vector uses.
 
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
-use async_nats::ServerAddr;
+use async_nats::{Auth, ServerAddr};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::net::Secret;
 
@@ -188,4 +190,42 @@ pub(super) fn check_seed(nkey: &Nkey) -> Result<(), (&'static str, &'static str)
         )),
         _ => Ok(()),
     }
+}
+
+/// A larger file holds no credentials [bytes].
+const MAX_CREDENTIALS: u64 = 64 * 1024;
+
+/// What the credentials in a file answer to the server's challenge.
+pub(super) fn sign_in(path: &Path, nonce: &[u8]) -> Result<Auth, String> {
+    let bad = |why: String| format!("{}: {why}", path.display());
+    let read = || -> std::io::Result<Zeroizing<String>> {
+        let mut text = Zeroizing::new(String::new());
+        let file = std::fs::File::open(path)?;
+        file.take(MAX_CREDENTIALS).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = read().map_err(|why| bad(why.to_string()))?;
+    let (Some(jwt), Some(seed)) = (
+        section(&text, "NATS USER JWT"),
+        section(&text, "USER NKEY SEED"),
+    ) else {
+        return Err(bad("is no credentials file as `nsc` writes it".to_owned()));
+    };
+    let pair = nkeys::KeyPair::from_seed(seed)
+        .map_err(|_| bad("its seed is none of a user's key".to_owned()))?;
+    let signature = pair.sign(nonce).map_err(|why| bad(why.to_string()))?;
+    let mut auth = Auth::new();
+    auth.jwt = Some(jwt.to_owned());
+    auth.signature = Some(signature);
+    Ok(auth)
+}
+
+/// The line between `-----BEGIN <name>-----` and its end.
+fn section<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let begin = format!("BEGIN {name}");
+    let mut lines = text.lines().map(str::trim);
+    lines.find(|line| line.starts_with("---") && line.contains(&begin))?;
+    lines
+        .find(|line| !line.is_empty())
+        .filter(|line| !line.starts_with('-'))
 }

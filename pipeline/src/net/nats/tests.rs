@@ -101,3 +101,42 @@ fn breaks_and_refusals_are_kept() {
     assert!(!link.connected && link.breaks == 1 && link.denials == 1 && link.lost == 1);
     assert!(link.forbids("pve.audit") && !link.forbids("pve.aud"));
 }
+
+#[test]
+fn credentials_are_read_anew_for_every_challenge() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.creds");
+    let write = |jwt: &str, pair: &nkeys::KeyPair| {
+        let seed = pair.seed().unwrap();
+        let text = format!(
+            "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n*** IMPORTANT ***\n\n-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+        );
+        std::fs::write(&path, text).unwrap();
+    };
+    let (one, two) = (nkeys::KeyPair::new_user(), nkeys::KeyPair::new_user());
+    for (jwt, pair) in [("first.x.y", &one), ("second.x.y", &two)] {
+        write(jwt, pair);
+        let auth = sign_in(&path, b"nonce").unwrap();
+        assert_eq!(auth.jwt.as_deref(), Some(jwt));
+        pair.verify(b"nonce", &auth.signature.unwrap()).unwrap();
+    }
+    for text in [
+        "",
+        "-----BEGIN NATS USER JWT-----\n------END NATS USER JWT------\n",
+        "\0\0",
+    ] {
+        std::fs::write(&path, text).unwrap();
+        assert!(
+            sign_in(&path, b"n")
+                .err()
+                .unwrap()
+                .contains("no credentials file")
+        );
+    }
+    assert!(
+        sign_in(&folder.path().join("absent"), b"n")
+            .err()
+            .unwrap()
+            .contains("absent: No such file")
+    );
+}
