@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::jetstream;
-use crate::measure::Program;
+use crate::measure::{By, Feed, Program};
 
 /// The pattern of the job *access*, in Logstash's spelling, as every program compared was given it.
 const PATTERN: &str = r#"%{IP:client_ip} - %{NOTSPACE:user} \[%{NOTSPACE:day}:%{TIME:time} %{ISO8601_TIMEZONE:tz}\] "%{WORD:method} %{NOTSPACE:request} HTTP/%{NUMBER:http_version}" %{INT:status} %{INT:bytes}"#;
@@ -23,6 +23,9 @@ const FIELDS: [&str; 10] = [
     "status",
     "bytes",
 ];
+
+/// Datagrams that must not be lost [datagrams/s].
+const UDP_RATE: u64 = 200_000;
 
 /// What the job *syslog* sends on, as rsyslog does.
 const SYSLOG_FIELDS: [&str; 7] = [
@@ -56,6 +59,8 @@ pub(crate) enum Job {
     Syslog,
     /// NATS JetStream → Elasticsearch, every message answered for.
     Nats,
+    /// The same as datagrams, [`UDP_RATE`] a second: what is dropped never arrives, so the job ends only if nothing is.
+    SyslogUdp,
     /// rsyslog: imfile → mmnormalize → omelasticsearch, its nearest to *access*.
     RsyslogAccess,
     /// rsyslog: imtcp, RFC 5424 → omelasticsearch. Its CPU per event is R.
@@ -63,13 +68,14 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Floor,
         Self::Access,
         Self::Forward,
         Self::AccessDedupe,
         Self::Syslog,
         Self::Nats,
+        Self::SyslogUdp,
         Self::RsyslogAccess,
         Self::RsyslogSyslog,
     ];
@@ -82,6 +88,7 @@ impl Job {
             Self::AccessDedupe => "access-dedupe",
             Self::Syslog => "syslog",
             Self::Nats => "nats",
+            Self::SyslogUdp => "syslog-udp",
             Self::RsyslogAccess => "rsyslog-access",
             Self::RsyslogSyslog => "rsyslog-syslog",
         }
@@ -116,6 +123,10 @@ impl Job {
                 peak: Some(64.0),
                 ..none
             },
+            Self::SyslogUdp => Promise {
+                peak: Some(48.0),
+                ..none
+            },
             Self::Floor | Self::RsyslogAccess | Self::RsyslogSyslog => none,
         }
     }
@@ -134,7 +145,8 @@ impl Job {
                 })
             }
             Self::Access | Self::Forward | Self::AccessDedupe => self.pvetrail(place, port),
-            Self::Syslog => syslog(place, port),
+            Self::Syslog => syslog(place, port, By::Tcp),
+            Self::SyslogUdp => syslog(place, port, By::Udp(UDP_RATE)),
             Self::Nats => jetstream::program(place, port),
             Self::RsyslogAccess | Self::RsyslogSyslog => self.rsyslog(place, port),
         }
@@ -240,7 +252,12 @@ ruleset(name="all") {{
 }}
 "#
             );
-            (text, Some((listen, place.syslog.clone())))
+            let feed = Feed {
+                port: listen,
+                file: place.syslog.clone(),
+                by: By::Tcp,
+            };
+            (text, Some(feed))
         };
         fs::write(&config, text)?;
         let mut command = Command::new(service("rsyslog"));
@@ -253,10 +270,14 @@ ruleset(name="all") {{
     }
 }
 
-fn syslog(place: &Place, port: u16) -> io::Result<Program> {
+fn syslog(place: &Place, port: u16, by: By) -> io::Result<Program> {
     let data = place.work.join("data");
     let graph = place.work.join("graph.toml");
     let listen = free_port()?;
+    let mode = match by {
+        By::Tcp => "tcp",
+        By::Udp(_) => "udp",
+    };
     let text = format!(
         r#"data_dir = {data:?}
 
@@ -265,7 +286,7 @@ enabled = false
 
 [sources.net]
 type = "syslog"
-mode = "tcp"
+mode = "{mode}"
 address = "127.0.0.1:{listen}"
 
 [sinks.es]
@@ -282,7 +303,11 @@ encoding = {{ only_fields = {SYSLOG_FIELDS:?} }}
     command.arg("run").arg(graph);
     Ok(Program {
         command,
-        feed: Some((listen, place.syslog.clone())),
+        feed: Some(Feed {
+            port: listen,
+            file: place.syslog.clone(),
+            by,
+        }),
     })
 }
 

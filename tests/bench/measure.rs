@@ -11,8 +11,24 @@ use std::time::{Duration, Instant};
 /// What is measured, and how its events reach it.
 pub(crate) struct Program {
     pub(crate) command: Command,
-    /// A file to send over one TCP connection to this port, for a program that listens.
-    pub(crate) feed: Option<(u16, PathBuf)>,
+    /// What is sent to a program that listens.
+    pub(crate) feed: Option<Feed>,
+}
+
+/// A file for a port of this machine.
+pub(crate) struct Feed {
+    pub(crate) port: u16,
+    pub(crate) file: PathBuf,
+    pub(crate) by: By,
+}
+
+/// How it is sent.
+#[derive(Clone, Copy)]
+pub(crate) enum By {
+    /// Over one connection, as fast as it goes.
+    Tcp,
+    /// Line by line as datagrams, so many a second.
+    Udp(u64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,8 +86,11 @@ fn watch(
         .stdout(File::create(log)?)
         .stderr(File::options().append(true).open(log)?)
         .spawn()?;
-    if let Some((port, file)) = program.feed.take() {
-        std::thread::spawn(move || feed(port, &file));
+    if let Some(feed) = program.feed.take() {
+        std::thread::spawn(move || match feed.by {
+            By::Tcp => stream(feed.port, &feed.file),
+            By::Udp(rate) => datagrams(feed.port, &feed.file, rate),
+        });
     }
     let mut usage = Usage::default();
     let ended = loop {
@@ -112,7 +131,7 @@ fn watch(
     }
 }
 
-fn feed(port: u16, file: &Path) -> io::Result<u64> {
+fn stream(port: u16, file: &Path) -> io::Result<u64> {
     let mut stream = loop {
         match TcpStream::connect(("127.0.0.1", port)) {
             Ok(stream) => break stream,
@@ -121,6 +140,27 @@ fn feed(port: u16, file: &Path) -> io::Result<u64> {
     };
     let sent = io::copy(&mut File::open(file)?, &mut stream)?;
     stream.flush()?;
+    Ok(sent)
+}
+
+/// An even pace, a bunch every millisecond: what is measured is the receiver, not how it stands bursts.
+fn datagrams(port: u16, file: &Path, rate: u64) -> io::Result<u64> {
+    let bound = format!(":{port:04X} ");
+    while !fs::read_to_string("/proc/net/udp")?.contains(&bound) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    socket.connect(("127.0.0.1", port))?;
+    let began = Instant::now();
+    let mut sent = 0;
+    for line in BufReader::new(File::open(file)?).lines() {
+        socket.send(line?.as_bytes())?;
+        sent += 1;
+        let due = began + Duration::from_secs_f64(sent as f64 / rate as f64);
+        if sent % (rate / 1000).max(1) == 0 {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+    }
     Ok(sent)
 }
 

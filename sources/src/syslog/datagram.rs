@@ -71,7 +71,7 @@ async fn serve(
             // An error shows again when it is read.
             _ = socket.readable() => {
                 while socket.read(desk, max_length) && !desk.is_full() {}
-                desk.flush().await?;
+                desk.flush_and_rest().await?;
             }
             _ = tick.tick() => {
                 socket.count_drops(desk);

@@ -60,7 +60,7 @@ async fn serve(
                 {
                     connections.extend(attend(ready, desk).map(Connection::wait));
                 }
-                desk.flush().await?;
+                desk.flush_and_rest().await?;
             }
             accepted = listener.accept() => {
                 let sender = desk.sender(accepted.peer);
