@@ -188,19 +188,28 @@ impl SourceConfig for Config {
                 max_length: self.max_length.as_usize(),
                 idle_timeout: self.idle_timeout.map(Duration::get),
                 frame_timeout: self.frame_timeout.get(),
-                ids: self.ids(),
+                ids: self.id,
             },
             id: cx.id().to_owned(),
             host: self.host.clone().unwrap_or_else(|| cx.host().to_owned()),
         }) as Box<dyn Source>)
     }
+
+    fn caution(&self) -> Option<(String, String)> {
+        let why = match self.mode {
+            Mode::Udp => {
+                "syslog over UDP is best effort: what the network or the kernel drops, nobody sends again"
+            }
+            _ => {
+                "syslog is best effort: it has no answers, so what is under way when either side dies is lost"
+            }
+        };
+        let help = "for evidence read the journal or the files on the node itself, or let the node publish into JetStream";
+        Some((why.to_owned(), help.to_owned()))
+    }
 }
 
 impl Config {
-    fn ids(&self) -> Ids {
-        self.id
-    }
-
     /// Where to listen, if what is said fits together.
     fn at(&self) -> Result<ListenAt, BuildErrors> {
         let mut errors = BuildErrors::new();
@@ -289,5 +298,55 @@ impl Source for Syslog {
         // To be told to stop is how every run ends.
         let Err(Stopped) = ended;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use pipeline::Kind;
+
+    /// What `build` says to a configuration, one line per mistake.
+    fn mistakes(toml: &str) -> Vec<String> {
+        let config: Config = toml::from_str(toml).unwrap();
+        match config.build(&Context::for_tests(Kind::Source, "syslog")) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_remedy() {
+        assert!(mistakes(Config::EXAMPLE).is_empty());
+        assert!(mistakes("mode = 'unix_stream'\npath = '/run/x.sock'").is_empty());
+        let told = mistakes(
+            "mode = 'udp'\npath = '/x'\nmax_length = '1B'\ntimezone = 'Mars'\nconnection_limit = 0\npermit_origin = []\n\
+             tls = { crt_file = '/no.pem', key_file = '/no.key' }",
+        );
+        for key in [
+            "path: ",
+            "tls: TLS is spoken",
+            "this mode needs an address",
+            "max_length: ",
+            "timezone",
+            "tls.crt_file: ",
+            "connection_limit: ",
+            "permit_origin: ",
+        ] {
+            assert!(
+                told.iter().any(|told| told.starts_with(key)),
+                "{key}: {told:#?}"
+            );
+        }
+        let told =
+            mistakes("mode = 'unix_datagram'\naddress = '127.0.0.1:514'\npermit_origin = ['::1']");
+        assert_eq!(told.len(), 3, "{told:#?}");
+    }
+
+    #[test]
+    fn whoever_relies_on_it_is_cautioned() {
+        let config: Config = toml::from_str("mode = 'udp'\naddress = '[::]:514'").unwrap();
+        assert!(config.caution().unwrap().0.contains("best effort"));
     }
 }

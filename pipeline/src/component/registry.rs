@@ -34,6 +34,10 @@ pub trait AnyConfig: Send + Sync {
     }
     /// Names of its further outputs, besides the unnamed one and `errors`.
     fn outputs(&self) -> Vec<String>;
+    /// What `validate` warns of although it is right as it stands, and what to do instead.
+    fn caution(&self) -> Option<(String, String)> {
+        None
+    }
     /// Names of the enrichment tables it uses.
     fn tables(&self) -> Vec<String> {
         Vec::new()
@@ -56,6 +60,9 @@ struct AnySink<C>(C);
 impl<C: SourceConfig> AnyConfig for AnySource<C> {
     fn build(&self, cx: &Context) -> Result<Component, BuildErrors> {
         self.0.build(cx).map(Component::Source)
+    }
+    fn caution(&self) -> Option<(String, String)> {
+        self.0.caution()
     }
     fn outputs(&self) -> Vec<String> {
         self.0.outputs()

@@ -89,6 +89,11 @@ pub trait SourceConfig: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// Makes the running part. Pure: opens no file for writing, listens on nothing, connects nowhere.
     fn build(&self, cx: &Context) -> Result<Box<dyn Source>, BuildErrors>;
 
+    /// What `validate` warns of although it is right as it stands, and what to do instead: two sentences.
+    fn caution(&self) -> Option<(String, String)> {
+        None
+    }
+
     /// Names of further outputs (`id.name`), besides the unnamed one and `.errors`.
     fn outputs(&self) -> Vec<String> {
         Vec::new()

@@ -135,6 +135,7 @@ pub(super) fn graph(draft: &mut Draft, shared: &Shared<'_>) {
     if !cyclic {
         order(&mut draft.graph.transforms);
         slow_neighbours(&draft.graph, shared);
+        cautions(&draft.graph, shared);
     }
     tests(draft, shared);
     tables::unused(draft, shared);
@@ -283,6 +284,17 @@ fn order(transforms: &mut Vec<Node>) {
                 .any(|i| waiting.iter().any(|other| other.id == i.id))
         });
         transforms.push(waiting.remove(ready.unwrap_or(0)));
+    }
+}
+
+/// What sources have to say about themselves.
+fn cautions(graph: &Graph, shared: &Shared<'_>) {
+    for node in &graph.sources {
+        let Some((message, help)) = node.component.caution() else {
+            continue;
+        };
+        let path = format!("sources.{}", node.id);
+        shared.say(Diagnostic::warning(node.place, path, message).with_help(help));
     }
 }
 

@@ -16,6 +16,8 @@ use super::frame::{Framer, Oddities};
 /// Least and most room for one read [bytes].
 const LEAST: usize = 8 * 1024;
 const MOST: usize = 256 * 1024;
+/// A sender that was told of the end and says nothing for so long has said all.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How TLS begins.
 const CLIENT_HELLO: [u8; 2] = [0x16, 0x03];
 
@@ -32,9 +34,17 @@ pub(super) struct Connection {
     waits: Option<Instant>,
     idle_timeout: Option<Duration>,
     frame_timeout: Duration,
-    /// Set when the source is to end.
-    stop: CancellationToken,
+    ends: Ends,
     state: State,
+}
+
+/// How all connections are ended.
+#[derive(Clone, Default)]
+pub(super) struct Ends {
+    /// Set when senders are to be told that this is the end.
+    pub(super) stop: CancellationToken,
+    /// Set when nobody can wait for their end any longer.
+    pub(super) leave: CancellationToken,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,6 +52,8 @@ enum State {
     /// Nothing was read yet.
     New,
     Open,
+    /// The sender was told that this is the end, and may have more on its way.
+    Leaving,
     /// No more will come, and there are frames left to make.
     Ended,
 }
@@ -53,10 +65,10 @@ pub(super) enum Cause {
     Readable,
     /// A frame has been waiting for its end for too long.
     Unfinished,
-    /// Nothing came for too long.
-    Idle,
+    /// Nothing came for too long, or nobody waits any longer.
+    Over,
     /// The source ends.
-    Stop,
+    Goodbye,
 }
 
 /// What a look at a connection came to.
@@ -75,7 +87,7 @@ impl Connection {
         stream: Stream,
         sender: Arc<Sender>,
         settings: &Settings,
-        stop: CancellationToken,
+        ends: &Ends,
     ) -> Box<Self> {
         Box::new(Self {
             stream,
@@ -86,7 +98,7 @@ impl Connection {
             waits: None,
             idle_timeout: settings.idle_timeout,
             frame_timeout: settings.frame_timeout,
-            stop,
+            ends: ends.clone(),
             state: State::New,
         })
     }
@@ -99,9 +111,13 @@ impl Connection {
         let unfinished = self
             .waits
             .map(|since| (since + self.frame_timeout, Cause::Unfinished));
-        let idle = self
-            .idle_timeout
-            .map(|limit| (self.heard + limit, Cause::Idle));
+        let told = self.state == State::Leaving;
+        let patience = if told {
+            Some(LAST_WORDS)
+        } else {
+            self.idle_timeout
+        };
+        let idle = patience.map(|limit| (self.heard + limit, Cause::Over));
         let first = unfinished.into_iter().chain(idle).min_by_key(|(at, _)| *at);
         let cause = {
             let late = async {
@@ -115,7 +131,8 @@ impl Connection {
             };
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => Cause::Stop,
+                () = self.ends.stop.cancelled(), if !told => Cause::Goodbye,
+                () = self.ends.leave.cancelled(), if told => Cause::Over,
                 // An error shows again when it is read.
                 _ = self.stream.readable() => Cause::Readable,
                 cause = late => cause,
@@ -134,12 +151,14 @@ impl Connection {
                 self.waits = None;
                 self.finish(desk)
             }
-            Cause::Idle => {
-                self.state = State::Ended;
-                self.finish(desk)
+            // What a sender believes to be delivered may lie in the kernel, and one that hears of the end sends no more.
+            Cause::Goodbye => {
+                self.stream.say_goodbye();
+                self.state = State::Leaving;
+                self.heard = Instant::now();
+                self.read(desk)
             }
-            // What a sender believes to be delivered lies in the kernel.
-            Cause::Stop => match self.read(desk) {
+            Cause::Over => match self.read(desk) {
                 Outcome::Drained => {
                     self.state = State::Ended;
                     self.finish(desk)

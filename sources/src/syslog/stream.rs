@@ -8,17 +8,16 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use pipeline::net::{ListenAt, ListenOptions, Listener};
 use pipeline::{SourceError, Stopped};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::connection::{Cause, Connection, Outcome};
+use super::connection::{Cause, Connection, Ends, Outcome};
 use super::desk::Desk;
 
 /// Silence is told of this often.
 const IDLE: Duration = Duration::from_secs(1);
-/// At the end, what lies in the kernel is read for so long.
-const LAST_READS: Duration = Duration::from_secs(1);
+/// At the end, what senders had sent before they heard of it is read for so long at most: megabytes may lie in the kernel
+/// when whoever comes behind is slow.
+const LAST_READS: Duration = Duration::from_secs(10);
 
 /// Serves until told to stop.
 pub(super) async fn run(
@@ -27,7 +26,7 @@ pub(super) async fn run(
     mut desk: Desk,
 ) -> Result<Result<Infallible, Stopped>, SourceError> {
     let metrics = desk.out.metrics().clone();
-    let mut listener = Listener::bind(listen, Some(metrics)).map_err(SourceError)?;
+    let listener = Listener::bind(listen, Some(metrics)).map_err(SourceError)?;
     match (&listen.at, listener.local_addr()) {
         (_, Some(address)) => {
             tracing::info!(%address, tls = listen.tls.is_some(), "listening for syslog");
@@ -37,15 +36,15 @@ pub(super) async fn run(
         }
         _ => {}
     }
-    Ok(serve(&mut listener, settings, &mut desk).await)
+    Ok(serve(listener, settings, &mut desk).await)
 }
 
 async fn serve(
-    listener: &mut Listener,
+    mut listener: Listener,
     settings: &Settings,
     desk: &mut Desk,
 ) -> Result<Infallible, Stopped> {
-    let stop = CancellationToken::new();
+    let ends = Ends::default();
     let mut connections = FuturesUnordered::new();
     let mut stopped = pin!(desk.out.stopped());
     let mut tick = tokio::time::interval(IDLE);
@@ -64,20 +63,35 @@ async fn serve(
             }
             accepted = listener.accept() => {
                 let sender = desk.sender(accepted.peer);
-                let connection = Connection::new(accepted.stream, sender, settings, stop.clone());
-                connections.push(connection.wait());
+                connections.push(Connection::new(accepted.stream, sender, settings, &ends).wait());
             }
             _ = tick.tick() => desk.idle().await?,
         }
     }
-    stop.cancel();
-    let until = Instant::now() + LAST_READS;
-    while let Some((mut connection, _)) = connections.next().await {
-        while connection.look(desk, Cause::Stop) != Outcome::Closed && Instant::now() < until {
-            desk.flush().await?;
-        }
-        desk.flush().await?;
+    // Whoever has connected already is heard; whoever connects now must not wait for one that will never accept it.
+    while let Some(accepted) = listener.accept().now_or_never() {
+        let sender = desk.sender(accepted.peer);
+        connections.push(Connection::new(accepted.stream, sender, settings, &ends).wait());
     }
+    drop(listener);
+    let Ends { stop, leave } = ends;
+    stop.cancel();
+    let mut until = pin!(tokio::time::sleep(LAST_READS));
+    while !connections.is_empty() {
+        tokio::select! {
+            () = &mut until, if !leave.is_cancelled() => leave.cancel(),
+            Some(ready) = connections.next() => {
+                let left = attend(ready, desk);
+                // One that would never stop sending is left in the middle.
+                let left = left.filter(|_| !leave.is_cancelled() || !desk.is_full());
+                connections.extend(left.map(Connection::wait));
+                if desk.is_full() {
+                    desk.flush().await?;
+                }
+            }
+        }
+    }
+    desk.flush().await?;
     Err(Stopped)
 }
 
