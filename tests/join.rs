@@ -133,6 +133,9 @@ fn what_is_held_when_the_program_stops_goes_on_at_the_next_start() {
         ground.log().contains("\"started\"")
             && ground.metric("component_received_events_total", "mended") == 1.0
     });
+    ground.until("it is counted", || {
+        ground.metric("state_keys", "mended") == 1.0
+    });
     assert_eq!(program.stop(), Some(0), "{}", ground.log());
     assert_eq!(store.len(), 0);
     append(&ground.path("in.log"), &line("--> two"));
@@ -141,4 +144,100 @@ fn what_is_held_when_the_program_stops_goes_on_at_the_next_start() {
     assert_eq!(store.messages(), [format!("{HEADER} one\ntwo")]);
     assert_eq!(ground.metric("events_joined_total", "mended"), 1.0);
     assert_eq!(program.stop(), Some(0), "{}", ground.log());
+}
+
+/// The frames of the case, and what it says comes out: host, program, message, and whether something is missing.
+fn case() -> (Vec<String>, Vec<(String, String, String, bool)>) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/cases/join/lines-of-esxi-and-parts-of-vcenter-become-whole-messages");
+    let frames = std::fs::read_to_string(folder.join("in.log")).unwrap();
+    let frames = frames.lines().filter(|line| !line.starts_with("@ "));
+    let out = std::fs::read_to_string(folder.join("out.jsonl")).unwrap();
+    let mut whole: Vec<_> = out
+        .lines()
+        .map(|line| summary(&serde_json::from_str(line).unwrap()))
+        .collect();
+    whole.sort();
+    (frames.map(str::to_owned).collect(), whole)
+}
+
+fn summary(event: &serde_json::Value) -> (String, String, String, bool) {
+    let text = |path: &str| {
+        let value = event.pointer(path).and_then(serde_json::Value::as_str);
+        value.unwrap_or_default().to_owned()
+    };
+    let truncated = event["pve"]["truncated"] == true;
+    (
+        text("/host/name"),
+        text("/process/name"),
+        text("/message"),
+        truncated,
+    )
+}
+
+#[test]
+fn frames_that_esxi_and_vcenter_send_over_udp_and_tcp_become_whole_messages() {
+    let (frames, expected) = case();
+    for mode in ["udp", "tcp"] {
+        let (ground, store) = (Ground::new(), Store::start());
+        let port = {
+            // Free for both at the time of asking; a test that loses it fails at its start, and loudly.
+            let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            tcp.local_addr().unwrap().port()
+        };
+        ground.configure(&format!(
+            r#"
+[admin]
+address = "127.0.0.1:0"
+
+[sources.net]
+type = "syslog"
+mode = "{mode}"
+address = "127.0.0.1:{port}"
+
+[transforms.mended]
+type = "join"
+inputs = ["net"]
+
+[sinks.es]
+type = "elasticsearch"
+inputs = ["mended"]
+endpoints = ["{}"]
+"#,
+            store.uri()
+        ));
+        let program = ground.start();
+        ground.until("it listens", || {
+            ground.log().contains("\"started\"") && is_bound(mode, port)
+        });
+        if mode == "udp" {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            for frame in &frames {
+                socket
+                    .send_to(frame.as_bytes(), ("127.0.0.1", port))
+                    .unwrap();
+            }
+        } else {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            // Half a frame at a time, so that frames and reads have nothing to do with one another.
+            for piece in frames.join("\n").as_bytes().chunks(37) {
+                std::io::Write::write_all(&mut stream, piece).unwrap();
+            }
+            std::io::Write::write_all(&mut stream, b"\n").unwrap();
+        }
+        ground.until("all messages", || store.len() >= expected.len());
+        let parts = ground.metric("component_received_events_total", "mended");
+        assert_eq!(parts, frames.len() as f64, "{mode}");
+        assert_eq!(program.stop(), Some(0), "{}", ground.log());
+        let documents = store.documents();
+        let mut came: Vec<_> = documents.iter().map(|(_, d)| summary(d)).collect();
+        came.sort();
+        assert_eq!(came, expected, "{mode}");
+    }
+}
+
+/// Whether somebody listens there.
+fn is_bound(mode: &str, port: u16) -> bool {
+    let table = std::fs::read_to_string(format!("/proc/net/{mode}")).unwrap_or_default();
+    table.contains(&format!("0100007F:{port:04X}"))
 }

@@ -181,6 +181,10 @@ impl Stateful for Dedupe {
         self.recent.save(to);
     }
 
+    fn remembered(&self) -> usize {
+        self.recent.len()
+    }
+
     fn meaning(&self) -> String {
         self.keys.meaning()
     }

@@ -138,6 +138,10 @@ impl Stateful for Join {
         self.held.save(to);
     }
 
+    fn remembered(&self) -> usize {
+        self.held.len()
+    }
+
     fn meaning(&self) -> String {
         self.rules.meaning()
     }

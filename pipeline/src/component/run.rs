@@ -46,6 +46,10 @@ pub trait Stateful: Send {
     fn meaning(&self) -> String {
         String::new()
     }
+    /// How many things it remembers, for the metric `state_keys`.
+    fn remembered(&self) -> usize {
+        0
+    }
     /// Reads that again.
     fn load(&mut self, from: &[u8]) -> Result<(), StateError>;
 }

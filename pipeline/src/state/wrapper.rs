@@ -327,6 +327,11 @@ impl Wrapper {
         self.held.len()
     }
 
+    /// How many things the transform remembers.
+    pub fn remembered(&self) -> usize {
+        self.transform.remembered()
+    }
+
     /// What happened since this was last called.
     pub fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)

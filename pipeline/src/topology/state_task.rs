@@ -201,6 +201,7 @@ impl StateTask {
         let counts = self.wrapper.take_counts();
         let metrics = &node.metrics;
         self.out.count(metrics);
+        metrics.state_keys.set(self.wrapper.remembered() as f64);
         metrics.filtered.add(counts.replayed);
         metrics.checkpoints.add(counts.snapshots);
         metrics.checksum_errors.add(counts.useless);

@@ -47,6 +47,11 @@ impl Recent {
         }
     }
 
+    /// Number of keys.
+    pub(super) fn len(&self) -> usize {
+        self.ring.len()
+    }
+
     #[inline]
     fn hash(&self, key: Key) -> u32 {
         let product = u128::from(key[0] ^ self.secret[0]) * u128::from(key[1] ^ self.secret[1]);

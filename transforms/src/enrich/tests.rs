@@ -429,3 +429,31 @@ fn every_mistake_is_told_with_its_remedy() {
         assert!(told[0].contains(expected), "{toml}: {told:?}");
     }
 }
+
+/// Not a check: prints what a lookup costs:
+/// `cargo test --release -p transforms what_a_lookup_costs -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints a figure and checks nothing"]
+#[allow(clippy::print_stderr)]
+fn what_a_lookup_costs() {
+    let rows: String = (0..100_000).map(|n| format!("host{n:06},{n}\n")).collect();
+    let file = File::new("t.csv", format!("name,rack\n{rows}"));
+    let table = open::<FileTable>(&file.path, "schema = { rack = 'integer' }").unwrap();
+    let toml =
+        "lookups = [{ table = 't', match = { name = 'ec.name' }, fields = { rack = 'ec.rack' } }]";
+    for (what, prefix) in [("found", "host"), ("missed", "none")] {
+        let mut bench = enrich(toml, &table);
+        let batch =
+            (0..1000_u64).map(|n| json!({"ec.name": format!("{prefix}{:06}", n * 97 % 100_000)}));
+        let batch = testing::events(batch);
+        let batches: Vec<_> = (0..500).map(|_| batch.clone()).collect();
+        let start = std::time::Instant::now();
+        for batch in batches {
+            bench.feed(batch);
+        }
+        let each = start.elapsed().as_nanos() as f64 / 500_000.0;
+        eprintln!(
+            "{what}: {each:.0} ns per event, the bench's own work and the end of the event included"
+        );
+    }
+}

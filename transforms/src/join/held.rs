@@ -60,6 +60,11 @@ impl Held {
         }
     }
 
+    /// Number of messages.
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
     pub(super) fn get(&self, number: u64) -> Option<&Message> {
         self.messages.get(&number).map(|waiting| &waiting.message)
     }
