@@ -69,6 +69,13 @@ fn twelve_mistakes_are_twelve_messages_each_with_its_place_and_remedy() {
 }
 
 #[test]
+fn mistakes_in_programs_are_told_at_their_line_and_doubts_as_warnings() {
+    let output = pvetrail(&["validate", "tests/bad/vrl.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    golden("vrl.txt", &text(&output.stderr));
+}
+
+#[test]
 fn a_mistake_in_a_pattern_points_into_the_pattern() {
     let toml = "sources.in.type = \"stdin\"\n[transforms.t]\ntype = \"grok\"\ninputs = [\"in\"]\npatterns = ['%{IP:a} (%{NOPE:b}']\n[sinks.out]\ntype = \"blackhole\"\ninputs = [\"t\"]\n";
     let env = FakeEnv::new().with_file("x.toml", toml);

@@ -36,7 +36,7 @@ pub use clock::{Clock, Time};
 pub use component::{
     AnyConfig, BatchDefaults, BuildError, BuildErrors, Codec, Component, Compression, Context,
     Encoding, Fate, Key, Kind, Place, Reason, ReasonKind, Registry, Sink, SinkConfig, Source,
-    SourceConfig, SourceError, Spanned, StateError, Stateful, StatefulConfig, Transform,
+    SourceConfig, SourceError, Spanned, StateError, Stateful, StatefulConfig, TextOr, Transform,
     TransformConfig, Workers, WriteError, Written,
 };
 pub use config::{Diagnostics, Env, Graph, OutputRef, SystemEnv, load};

@@ -29,7 +29,9 @@ impl TransformConfig for Config {
     const EXAMPLE: &'static str = r#"condition = '.user.name != "backup"'"#;
 
     fn build(&self, cx: &Context) -> Result<Box<dyn Transform>, BuildErrors> {
-        let condition = self.ready.get_or_init(|| self.condition.compile(cx));
+        let condition = self
+            .ready
+            .get_or_init(|| vrl::condition(&self.condition, cx));
         let condition = condition.as_ref().map_err(Clone::clone)?.ready();
         Ok(Box::new(Filter { condition }))
     }

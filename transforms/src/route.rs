@@ -132,7 +132,11 @@ impl Config {
                 );
             }
         }
-        let conditions = self.route.0.iter().map(|(_, text)| text.compile(cx));
+        let conditions = self
+            .route
+            .0
+            .iter()
+            .map(|(_, text)| vrl::condition(text, cx));
         let ready: Vec<_> = conditions
             .filter_map(|compiled| errors.take(compiled))
             .collect();

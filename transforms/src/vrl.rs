@@ -22,7 +22,7 @@ mod values;
 mod write;
 
 pub(crate) use compile::{Compiled, Use, Written, compile, zone};
-pub(crate) use condition::{Condition, Shared, Text};
+pub(crate) use condition::{Condition, Shared, Text, condition};
 pub(crate) use guard::Budget;
 pub(crate) use run::{Ran, Runner};
 

@@ -20,7 +20,7 @@ pub use run::{
     WriteError, Written,
 };
 pub(crate) use spanned::{LITERAL, SPANNED, say_place};
-pub use spanned::{Place, Spanned};
+pub use spanned::{Place, Spanned, TextOr};
 pub use traits::{
     BatchDefaults, Kind, SinkConfig, SourceConfig, StatefulConfig, TransformConfig, Workers,
 };

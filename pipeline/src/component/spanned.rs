@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::{Deserialize, Deserializer, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::{Serialize, Serializer};
 
 /// A range of bytes in one of the files of a configuration.
@@ -149,6 +149,62 @@ impl<'de, T: Deserialize<'de> + 'static> Deserialize<'de> for Spanned<T> {
             SPANNED
         };
         deserializer.deserialize_newtype_struct(name, Inner(PhantomData))
+    }
+}
+
+/// Program text, or a table that holds it among other things: `condition = '…'`, `condition = { type = "vrl", source = '…' }`.
+#[derive(Clone, Debug)]
+pub enum TextOr<T> {
+    /// The text alone, taken as written.
+    Text(Spanned<String>),
+    /// The table.
+    Table(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Outer<T>(PhantomData<T>);
+        struct Inner<T>(Place, PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Outer<T> {
+            type Value = TextOr<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a table")
+            }
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                inner: D,
+            ) -> Result<Self::Value, D::Error> {
+                let place = SAID.take().unwrap_or(Place::NONE);
+                inner.deserialize_any(Inner(place, PhantomData))
+            }
+        }
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Inner<T> {
+            type Value = TextOr<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a table")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(TextOr::Text(Spanned::new(text.to_owned(), self.0)))
+            }
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(TextOr::Table)
+            }
+        }
+        deserializer.deserialize_newtype_struct(LITERAL, Outer(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for TextOr<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("TextOr{}", T::schema_name()).into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let text = generator.subschema_for::<String>();
+        let table = generator.subschema_for::<T>();
+        schemars::json_schema!({ "anyOf": [text, table] })
     }
 }
 

@@ -272,7 +272,9 @@ const SECRET_KEYS: [&str; 12] = [
 pub(crate) fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
     SECRET_KEYS.iter().any(|secret| {
-        key.ends_with(secret) || suggest::distance(&key, secret) <= 2.min(secret.len() / 3)
+        // Few misspell the beginning, and words like `parsed` are near to one.
+        let alike = key.get(..3) == secret.get(..3);
+        key.ends_with(secret) || alike && suggest::distance(&key, secret) <= 2.min(secret.len() / 3)
     })
 }
 

@@ -6,11 +6,11 @@ use pipeline::{BuildError, BuildErrors, Context, Field, Spanned};
 use vrl::compiler::state::ExternalEnv;
 use vrl::compiler::unused_expression_checker::check_for_unused_results;
 use vrl::compiler::{CompileConfig, Compiler, Program, TypeState};
-use vrl::diagnostic::{Diagnostic, DiagnosticList, Note};
+use vrl::diagnostic::{Diagnostic, DiagnosticList, Note, Span};
 use vrl::value::Kind;
 use vrl::value::kind::Collection;
 
-use super::functions::{self, Host, Text};
+use super::functions::{self, Host, Places, Text};
 use super::layout::Layout;
 use super::merge;
 use super::tree::{self, Facts};
@@ -22,6 +22,26 @@ pub(crate) struct Compiled {
     pub(super) layout: Layout,
     /// It runs a block once for each element of something, so it needs bounds.
     pub(super) loops: bool,
+    text: String,
+}
+
+impl Compiled {
+    /// What VRL says at bytes of the program, ` at (25:54)`, said at its line; nobody counts bytes.
+    pub(super) fn in_lines(&self, why: &str) -> String {
+        let place = |why: &str| {
+            let at = why.find(" at (")?;
+            let (range, rest) = why[at + 5..].split_once(')')?;
+            let start: usize = range.split_once(':')?.0.parse().ok()?;
+            let before = self.text.get(..start)?;
+            // The line on which the program begins, behind the opening quotes of the string, is its first.
+            let line = before.matches('\n').count() + 1;
+            Some(format!(
+                "{} in line {line} of the program{rest}",
+                &why[..at]
+            ))
+        };
+        place(why).unwrap_or_else(|| why.to_owned())
+    }
 }
 
 /// Where the text of a program stands.
@@ -56,9 +76,10 @@ pub(crate) fn compile(
     cx: &Context,
 ) -> Result<Arc<Compiled>, BuildErrors> {
     let text = written.text();
+    let places = Places::default();
     let said = |found: DiagnosticList| {
         let mut errors = BuildErrors::new();
-        errors.extend(found.into_iter().map(|found| written.error(found)));
+        errors.extend(found.into_iter().map(|found| written.error(found, &places)));
         errors
     };
     let parsed = vrl::parser::parse(text)
@@ -82,6 +103,7 @@ pub(crate) fn compile(
         let mut config = CompileConfig::default();
         config.set_custom(Host(cx.host().to_owned()));
         config.set_custom(Text(text.to_owned()));
+        config.set_custom(places.clone());
         if usage == Use::Condition {
             config.set_read_only();
         }
@@ -103,7 +125,7 @@ pub(crate) fn compile(
     }
     let warnings = compiled.warnings.into_iter();
     for warning in warnings.chain(check_for_unused_results(&parsed)) {
-        cx.warn(written.error(warning));
+        cx.warn(written.error(warning, &places));
     }
     for name in &facts.names {
         Field::new(name);
@@ -118,6 +140,7 @@ pub(crate) fn compile(
     Ok(Arc::new(Compiled {
         layout: Layout::of(program.info(), tops, facts.whole),
         loops: facts.loops,
+        text: text.to_owned(),
         program,
     }))
 }
@@ -165,31 +188,47 @@ impl Written<'_> {
         let range = range.start.min(len)..range.end.min(len);
         match self {
             Written::Here(text) => BuildError::inside(text, range, message),
-            Written::File { key, name, text } => {
-                let before = &text[..text.floor_char_boundary(range.start)];
-                let number = before.matches('\n').count();
-                let column = before.chars().rev().take_while(|c| *c != '\n').count();
-                let line = text.lines().nth(number).unwrap_or_default();
-                let wide = text.get(range).map_or(1, |marked| {
-                    marked.lines().next().unwrap_or_default().chars().count()
-                });
-                let wide = wide.clamp(1, line.chars().count().saturating_sub(column).max(1));
-                let (number, column) = (number + 1, column + 1);
-                BuildError::key(
-                    *key,
-                    format!("{name}:{number}:{column}: {}", message.into()),
-                )
-                .note(format!(
-                    "{line}\n{}{}",
-                    " ".repeat(column - 1),
-                    "^".repeat(wide)
-                ))
+            Written::File { key, name, .. } => {
+                let (line, column) = self.line_column(range.start);
+                let message = format!("{name}:{line}:{column}: {}", message.into());
+                let error = BuildError::key(*key, message);
+                match self.snippet(range) {
+                    Some(snippet) => error.note(snippet),
+                    None => error,
+                }
             }
         }
     }
 
+    /// Line and column of a byte, from 1.
+    fn line_column(&self, at: usize) -> (usize, usize) {
+        let text = self.text();
+        let before = &text[..text.floor_char_boundary(at)];
+        let column = before.chars().rev().take_while(|c| *c != '\n').count();
+        (before.matches('\n').count() + 1, column + 1)
+    }
+
+    /// The line of a program in a file, with a mark below it; of others the configuration shows it.
+    fn snippet(&self, range: std::ops::Range<usize>) -> Option<String> {
+        let Written::File { text, .. } = self else {
+            return None;
+        };
+        let (line, column) = self.line_column(range.start);
+        let line = text.lines().nth(line - 1)?;
+        let marked = text.get(range).and_then(|marked| marked.lines().next());
+        let room = line.chars().count().saturating_sub(column - 1).max(1);
+        let wide = marked
+            .map_or(1, |marked| marked.chars().count())
+            .clamp(1, room);
+        Some(format!(
+            "{line}\n{}{}",
+            " ".repeat(column - 1),
+            "^".repeat(wide)
+        ))
+    }
+
     /// What VRL has found.
-    fn error(&self, found: Diagnostic) -> BuildError {
+    fn error(&self, found: Diagnostic, places: &Places) -> BuildError {
         let primary = found
             .labels
             .iter()
@@ -199,12 +238,27 @@ impl Written<'_> {
             Some(label) if label.message.is_empty() || found.message.contains(&label.message) => {
                 found.message.clone()
             }
-            Some(label) => format!("{}: {}", found.message, label.message),
+            Some(label) => format!(
+                "{}: {}",
+                found.message,
+                label.message.trim_start_matches("help: ")
+            ),
             None => found.message.clone(),
         };
-        let range = primary.map_or(0..self.text().len(), |label| label.span.range());
-        let mut error = self.at(range, lower(message.trim()));
+        // What a function's own compiler says comes wrapped, and at the call as a whole.
+        let inner = message.strip_prefix("function compilation error: error[");
+        let message = inner
+            .and_then(|rest| rest.split_once("] "))
+            .map_or(message.clone(), |(_, inner)| inner.to_owned());
+        let exact = |call: Span| {
+            let places = places.0.lock();
+            let place = places.iter().find(|(at, _)| *at == call);
+            place.map_or(call, |(_, exact)| *exact)
+        };
+        let range = primary.map_or(0..self.text().len(), |label| exact(label.span).range());
         let (mut notes, mut help) = (Vec::new(), Vec::new());
+        notes.extend(self.snippet(range.clone()));
+        let mut error = self.at(range, lower(message.trim()));
         for label in found.labels.iter().filter(|label| Some(*label) != primary) {
             if !label.message.is_empty() {
                 notes.push(label.message.clone());
@@ -222,6 +276,8 @@ impl Written<'_> {
                 other => notes.push(other.to_string()),
             }
         }
+        let marked = primary.and_then(|label| self.text().get(label.span.range()));
+        help.extend(remedy(&found.message, marked.unwrap_or_default()).map(str::to_owned));
         if !notes.is_empty() {
             error = error.note(notes.join("\n"));
         }
@@ -229,6 +285,29 @@ impl Written<'_> {
             error = error.help(help.join("; "));
         }
         error
+    }
+}
+
+/// What to do about some mistakes of which VRL cannot know why they are some here.
+fn remedy(message: &str, marked: &str) -> Option<&'static str> {
+    let function = marked.split(['(', '!']).next().unwrap_or_default();
+    match (message, function) {
+        ("mutation of read-only value", _) => {
+            Some("a condition only looks: put a `remap` in front to change something")
+        }
+        ("call to undefined function", "get_env_var") => {
+            Some("no program reads the environment: write \"${VAR}\" outside of programs")
+        }
+        ("call to undefined function", "http_request" | "dns_lookup" | "reverse_dns") => {
+            Some("no program opens a connection: use `enrich` with a table")
+        }
+        ("call to undefined function", "decode_snappy" | "decode_lz4") => {
+            Some("not offered: what is packed so may claim any length")
+        }
+        ("call to undefined function", "sha1" | "sha2" | "sha3" | "md5" | "hmac") => {
+            Some("`sha256(value)` and `hmac_sha256(value, key)` are offered")
+        }
+        _ => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pipeline::{BuildError, BuildErrors, Context, Event, Spanned, Time};
+use pipeline::{BuildError, BuildErrors, Context, Event, Spanned, TextOr, Time};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -10,40 +10,36 @@ use super::compile::{Compiled, Use, Written, compile};
 use super::guard::Budget;
 use super::run::Runner;
 
-/// A condition as it is written: VRL alone, or with its type as Vector writes it.
+/// A condition as it is written: VRL alone, or with its language as Vector writes it.
+pub(crate) type Text = TextOr<Typed>;
+
+/// A condition with its language.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub(crate) enum Text {
-    /// A VRL expression that is true or false, like `.host.name == "pve1"`.
-    Plain(Spanned<String>),
-    /// The same with its language.
-    Typed {
-        /// The language; `vrl` is the only one.
-        r#type: Spanned<String>,
-        /// The VRL expression.
-        source: Spanned<String>,
-    },
+#[serde(deny_unknown_fields)]
+pub(crate) struct Typed {
+    /// The language; `vrl` is the only one.
+    r#type: Spanned<String>,
+    /// A VRL expression that is true or false.
+    source: Spanned<String>,
 }
 
-impl Text {
-    /// Compiles it, for all workers at once.
-    pub(crate) fn compile(&self, cx: &Context) -> Result<Shared, BuildErrors> {
-        let source = match self {
-            Text::Plain(source) => source,
-            Text::Typed {
-                r#type: language, ..
-            } if language.get() != "vrl" => {
-                return Err(BuildError::at(
-                    language,
-                    format!("no condition is written in `{}`", language.get()),
-                )
-                .help("write type = \"vrl\", or the VRL expression alone")
-                .into());
-            }
-            Text::Typed { source, .. } => source,
-        };
-        compile(Written::Here(source), Use::Condition, cx).map(Shared)
-    }
+/// Compiles a condition, for all workers at once.
+pub(crate) fn condition(text: &Text, cx: &Context) -> Result<Shared, BuildErrors> {
+    let source = match text {
+        TextOr::Text(source) => source,
+        TextOr::Table(Typed {
+            r#type: language, ..
+        }) if language.get() != "vrl" => {
+            return Err(BuildError::at(
+                language,
+                format!("no condition is written in `{}`", language.get()),
+            )
+            .help("write type = \"vrl\", or the VRL expression alone")
+            .into());
+        }
+        TextOr::Table(Typed { source, .. }) => source,
+    };
+    compile(Written::Here(source), Use::Condition, cx).map(Shared)
 }
 
 /// A compiled condition, shared by all workers.

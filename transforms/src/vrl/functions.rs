@@ -5,8 +5,12 @@ mod grok;
 mod hash;
 mod host;
 
+use std::sync::Arc;
+
 pub(super) use bounded::PRODUCT;
+use parking_lot::Mutex;
 use vrl::compiler::Function;
+use vrl::diagnostic::Span;
 
 use super::guard::Guard;
 use super::merge::Merge;
@@ -15,6 +19,10 @@ use super::merge::Merge;
 pub(super) struct Host(pub(super) String);
 /// The text of the program, for places inside of its strings.
 pub(super) struct Text(pub(super) String);
+
+/// Mistakes inside of a call's arguments: the call, and the exact place, for VRL's own only point at the call.
+#[derive(Clone, Default)]
+pub(super) struct Places(pub(super) Arc<Mutex<Vec<(Span, Span)>>>);
 
 /// All functions. None of them reads the environment or opens a connection.
 pub(super) fn all() -> Vec<Box<dyn Function>> {

@@ -116,7 +116,7 @@ impl Runner {
         };
         result.map_err(|stopped| match stopped {
             Terminate::Abort(why) => Stopped::Aborted(why.to_string()),
-            other => Stopped::Failed(other.to_string()),
+            other => Stopped::Failed(self.compiled.in_lines(&other.to_string())),
         })
     }
 

@@ -12,7 +12,7 @@ use vrl::compiler::codes::ExprCode;
 use vrl::diagnostic::{Label, Span};
 use vrl::prelude::*;
 
-use super::Text;
+use super::{Places, Text};
 use crate::grok::cast;
 use crate::grok::{Cast, Grok, GrokError, Library, Options, Outcome, Pattern, Scratch, Spelling};
 
@@ -60,6 +60,9 @@ impl Function for ParseGrok {
             let program = ctx.get_external_context::<Text>();
             let program = program.map_or("", |text| text.0.as_str());
             let span = place(program, ctx.span(), &text, why.offset);
+            if let Some(places) = ctx.get_external_context::<Places>() {
+                places.0.lock().push((ctx.span(), span));
+            }
             Box::new(Mistake { why, span }) as Box<dyn DiagnosticMessage>
         })?;
         let ready = Arc::new(Ready::new(pattern));
