@@ -1,6 +1,7 @@
 //! What the tests of the whole program share: a running `pvetrail`, and a search store that misbehaves on demand.
 
 pub mod books;
+pub mod http;
 pub mod loki;
 pub mod nats;
 pub mod service;
@@ -213,6 +214,11 @@ impl Program {
             .status()
             .unwrap();
         assert!(status.success(), "kill -s {name}");
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// `kill -9`.
