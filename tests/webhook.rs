@@ -152,7 +152,7 @@ batch = {{ timeout = "20ms" }}
         let notes = notes();
         let alerts = notes
             .iter()
-            .flat_map(|note| note["alerts"].as_array().unwrap());
+            .flat_map(|note| note["pve"]["extra"]["alerts"].as_array().unwrap());
         let ended: BTreeSet<&str> = alerts
             .filter(|alert| alert["status"] == "resolved")
             .map(|alert| alert["labels"]["alert_id"].as_str().unwrap())

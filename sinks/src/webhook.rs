@@ -14,13 +14,14 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pipeline::net::{Sign, Signer};
 use pipeline::{
-    Auth, BatchDefaults, BuildErrors, Bytes, Compression, Context, Events, Fate, Http, Sink,
-    SinkConfig, Tls, Url, Workers, WriteError, Written,
+    Auth, BatchDefaults, BuildErrors, Bytes, ComponentMetrics, Compression, Context, Events, Fate,
+    Http, Sink, SinkConfig, Tls, Url, Workers, WriteError, Written,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -57,6 +58,9 @@ const SLOW: Duration = Duration::from_secs(10);
 /// is halved until the one event is found that is refused, which becomes a dead letter with the answer. Redirects are not
 /// followed. 404, 405, 410 and redirects are about the address and not about an event: all events of the request become
 /// dead letters at once, to be sent again by `pvetrail dlq retry`.
+///
+/// `json` and `ndjson` have two requests under way, unless `workers` says otherwise; the forms for people and alerts have
+/// one, so that they arrive in their order.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -102,6 +106,14 @@ compression = "gzip""#;
     fn build(&self, cx: &Context) -> Result<Box<dyn Sink>, BuildErrors> {
         Ok(Box::new(self.make(cx)?))
     }
+
+    fn workers(&self) -> Workers {
+        match self.encoding.codec {
+            // An alert that is opened after it was resolved would stand for ever.
+            Codec::Slack | Codec::Alertmanager | Codec::Template => Workers::One,
+            Codec::Json | Codec::Ndjson => Workers::Any,
+        }
+    }
 }
 
 struct Webhook {
@@ -117,10 +129,15 @@ struct Webhook {
     limit: usize,
     /// When a larger one is tried again.
     limit_until: Option<Instant>,
+    metrics: Option<Arc<ComponentMetrics>>,
 }
 
 #[async_trait]
 impl Sink for Webhook {
+    fn counts(&mut self, metrics: &Arc<ComponentMetrics>) {
+        self.metrics = Some(Arc::clone(metrics));
+    }
+
     async fn write(&mut self, events: Events) -> Result<Written, WriteError> {
         if self
             .limit_until

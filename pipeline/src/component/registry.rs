@@ -32,6 +32,10 @@ pub trait AnyConfig: Send + Sync {
     fn key(&self, _cx: &Context) -> Result<Option<Box<dyn Key>>, BuildErrors> {
         Ok(None)
     }
+    /// How many of a sink may run side by side where the operator does not say it; `None` for what is no sink.
+    fn workers(&self) -> Option<Workers> {
+        None
+    }
     /// Names of its further outputs, besides the unnamed one and `errors`.
     fn outputs(&self) -> Vec<String>;
     /// What `validate` warns of although it is right as it stands, and what to do instead.
@@ -105,6 +109,9 @@ impl<C: StatefulConfig> AnyConfig for AnyStateful<C> {
 impl<C: SinkConfig> AnyConfig for AnySink<C> {
     fn build(&self, cx: &Context) -> Result<Component, BuildErrors> {
         self.0.build(cx).map(Component::Sink)
+    }
+    fn workers(&self) -> Option<Workers> {
+        Some(self.0.workers())
     }
     fn key(&self, cx: &Context) -> Result<Option<Box<dyn Key>>, BuildErrors> {
         match C::WORKERS {

@@ -168,6 +168,12 @@ pub trait SinkConfig: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// Makes the running part; called once per worker. Pure.
     fn build(&self, cx: &Context) -> Result<Box<dyn Sink>, BuildErrors>;
 
+    /// How many may run side by side in this configuration, where nobody says how many do: a form in which order counts
+    /// may want one.
+    fn workers(&self) -> Workers {
+        Self::WORKERS
+    }
+
     /// What belongs together, where [`WORKERS`](Self::WORKERS) is [`Workers::ByKey`]; made once, beside the workers. Pure.
     /// Without it everything belongs together, and one worker writes it.
     fn key(&self, _cx: &Context) -> Result<Option<Box<dyn Key>>, BuildErrors> {

@@ -190,9 +190,14 @@ impl Assembly<'_> {
             let options = engine::options(&keys, &component, &self.path, &id, self.shared);
             (options, whole)
         });
-        let (Some((parsed, own_whole)), Some((engine, engine_whole))) = (parsed, engine) else {
+        let (Some((parsed, own_whole)), Some((mut engine, engine_whole))) = (parsed, engine) else {
             return;
         };
+        if engine.workers.is_none()
+            && let Some(kind) = parsed.workers()
+        {
+            engine.kind = kind;
+        }
         let nodes = match self.kind {
             _ if !(own_whole && engine_whole) => &mut draft.half,
             Kind::Source => &mut draft.graph.sources,

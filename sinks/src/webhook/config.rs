@@ -221,6 +221,7 @@ impl Config {
             body: Vec::new(),
             limit: MAX_BODY,
             limit_until: None,
+            metrics: None,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! One request, and what its answer means.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pipeline::net::{HttpError, Response};
 use pipeline::{Clock, EventId, Events, Reason, ReasonKind, Url, printable};
@@ -66,7 +66,15 @@ impl Webhook {
             request = request.header(signer.header(), &value);
         }
         let bytes = body.len() as u64;
-        match request.send().await {
+        let began = Instant::now();
+        let answer = request.send().await;
+        if let Some(metrics) = &self.metrics {
+            metrics.http_requests.add(1);
+            if let Ok(answer) = &answer {
+                metrics.http_answer(answer.status(), began.elapsed());
+            }
+        }
+        match answer {
             Ok(answer) if answer.is_success() => {
                 answer.drain(MAX_ANSWER).await;
                 Sent::Taken { bytes }

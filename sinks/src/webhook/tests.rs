@@ -270,3 +270,47 @@ fn every_mistake_is_told_in_one_go() {
     };
     assert_eq!(errors.iter().count(), 5, "{errors}");
 }
+
+#[test]
+fn where_order_counts_one_request_is_under_way_unless_more_are_asked_for() {
+    let kind = |more: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("graph.toml");
+        let graph = format!(
+            "[sources.given]\ntype = 'demo'\n[sinks.hook]\ntype = 'webhook'\ninputs = ['given']\nuri = 'http://127.0.0.1:1/'\n{more}"
+        );
+        std::fs::write(&path, graph).unwrap();
+        let mut registry = pipeline::Registry::new();
+        registry.sink::<Config>();
+        registry.source::<Demo>();
+        let (graph, _) = pipeline::load(&[path], &registry, &pipeline::SystemEnv).unwrap();
+        let hook = &graph.sinks[0].engine;
+        (hook.kind, hook.workers.map(usize::from))
+    };
+    let slack = "encoding = { codec = 'slack' }";
+    assert_eq!(kind(""), (Workers::Any, None));
+    assert_eq!(kind(slack), (Workers::One, None));
+    assert_eq!(
+        kind(&format!("{slack}\nworkers = 3")),
+        (Workers::Any, Some(3))
+    );
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Demo {}
+
+impl pipeline::SourceConfig for Demo {
+    const TYPE: &'static str = "demo";
+    const EXAMPLE: &'static str = "";
+
+    fn build(&self, _: &Context) -> Result<Box<dyn pipeline::Source>, BuildErrors> {
+        Ok(Box::new(Demo {}))
+    }
+}
+
+#[async_trait]
+impl pipeline::Source for Demo {
+    async fn run(&mut self, _: pipeline::SourceOut) -> Result<(), pipeline::SourceError> {
+        Ok(())
+    }
+}

@@ -73,9 +73,8 @@ impl Request<'_> {
         let own = id.as_ref().and_then(Json::as_str).and_then(EventId::parse);
         let time = object.remove("@timestamp");
         let at = time.as_ref().and_then(Json::as_str).and_then(Time::parse);
-        // Beside our own `event.id` there is no place for an `event` that is no object.
-        let odd = object.get("event").is_some_and(|event| !event.is_object());
-        let odd = if odd { object.remove("event") } else { None };
+        let mut aside = Vec::new();
+        set_aside(&mut object, "", &mut aside);
         let given = own.unwrap_or_else(|| self.ids.id(n));
         object.insert(fields::EVENT_ID.path().to_owned(), given.to_string().into());
         let mut event = Event::from_json(Json::Object(object))?;
@@ -88,14 +87,10 @@ impl Request<'_> {
             event.add_tag("parse_error");
             event.set_str(fields::ERROR_MESSAGE, &why);
         }
-        for (name, value) in [
-            ("event", odd),
-            ("event.id", foreign_id),
-            ("@timestamp", foreign_time),
-        ] {
-            if let Some(value) = value {
-                event.set_dynamic(fields::PVE_EXTRA, name, Value::from_json(value));
-            }
+        aside.extend(foreign_id.map(|id| ("event.id".to_owned(), id)));
+        aside.extend(foreign_time.map(|time| ("@timestamp".to_owned(), time)));
+        for (name, value) in aside {
+            event.set_dynamic(fields::PVE_EXTRA, &name, Value::from_json(value));
         }
         if own.is_none() {
             self.sent_by(&mut event);
@@ -124,6 +119,33 @@ fn lift(object: &mut Map<String, Json>, parent: &str, name: &str) -> Option<Json
         return Some(found);
     }
     object.remove(&format!("{parent}.{name}"))
+}
+
+/// Takes out what stands where fields of ours lie below (`"host": "pve1"` beside `host.name`): one of the two would push
+/// out the other.
+fn set_aside(members: &mut Map<String, Json>, above: &str, aside: &mut Vec<(String, Json)>) {
+    let mut misplaced = Vec::new();
+    for (name, value) in members.iter_mut() {
+        let path = if above.is_empty() {
+            name.clone()
+        } else {
+            format!("{above}.{name}")
+        };
+        match value {
+            Json::Object(below) if !below.is_empty() => {
+                if Field::known_below(&path) {
+                    set_aside(below, &path, aside);
+                }
+            }
+            _ if Field::known_below(&path) || path == fields::PVE_EXTRA.path() => {
+                misplaced.push((name.clone(), path));
+            }
+            _ => {}
+        }
+    }
+    for (name, path) in misplaced {
+        aside.extend(members.remove(&name).map(|value| (path, value)));
+    }
 }
 
 /// PVE's notification, as the documented template of a webhook target sends it:
@@ -191,6 +213,7 @@ fn notification(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     const NOW: Time = Time(1_773_529_200 * SECOND);
@@ -280,5 +303,70 @@ mod tests {
             Ids::Run(1, 0),
         );
         assert_eq!(odd["@timestamp"], NOW.to_string());
+    }
+
+    /// Every text and number below a value.
+    fn leaves(json: &Json, out: &mut Vec<String>) {
+        match json {
+            Json::Array(list) => list.iter().for_each(|one| leaves(one, out)),
+            Json::Object(members) => members.values().for_each(|one| leaves(one, out)),
+            Json::String(text) => out.push(text.clone()),
+            Json::Number(number) => out.push(number.to_string()),
+            Json::Bool(_) | Json::Null => {}
+        }
+    }
+
+    fn anything() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<i64>().prop_map(Json::from),
+            "\\PC{0,12}".prop_map(Json::from),
+        ];
+        let name = prop_oneof![
+            Just("message"),
+            Just("event"),
+            Just("id"),
+            Just("code"),
+            Just("host"),
+            Just("name"),
+            Just("source"),
+            Just("ip"),
+            Just("a.b"),
+            Just("@timestamp"),
+            Just("tags"),
+            Just("pve"),
+            Just("user"),
+            Just("log"),
+            Just("title"),
+            Just("severity"),
+            Just(""),
+            Just("."),
+        ];
+        leaf.prop_recursive(4, 40, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+                prop::collection::vec((name.clone(), inner), 0..6).prop_map(|members| members
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect::<Map<_, _>>()
+                    .into()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_object_says_is_in_its_event(json in anything()) {
+            let json = json!({ "message": 0, "pve": 1, "host": [json.clone()], "all": json });
+            let json = if json["all"].is_object() { json["all"].clone() } else { json };
+            let (mut said, mut kept) = (Vec::new(), Vec::new());
+            leaves(&json, &mut said);
+            let out = born(json.clone(), Ids::Run(1, 0));
+            leaves(&out, &mut kept);
+            for leaf in said {
+                prop_assert!(kept.contains(&leaf), "{leaf:?} of {json} is not in {out}");
+            }
+        }
     }
 }

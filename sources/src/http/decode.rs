@@ -290,6 +290,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::io::Write;
 
+    use proptest::prelude::*;
+
     use super::super::budget::Budget;
     use super::*;
 
@@ -427,5 +429,24 @@ mod tests {
             Err(Broken::Refused(415, _))
         ));
         assert_eq!(Coding::of(Some("GZIP")), Ok(Coding::Gzip));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_break_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..200), coding in 0..3_u8) {
+            let coding = [Coding::Plain, Coding::Gzip, Coding::Zstd][usize::from(coding)];
+            let mut lease = Budget::new(1 << 20).lease();
+            if let Ok(plain) = unpack(bytes, coding, 1 << 16, &mut lease) {
+                let _ = objects(&plain, 10, |_| Ok(()));
+            }
+        }
+
+        #[test]
+        fn no_text_like_json_breaks_the_reader(text in "[\\[\\]{}:,\"0-9a-z \\n\\\\-]{0,60}") {
+            let read = read(&text);
+            if let Ok(whole) = serde_json::from_str::<Value>(&text) {
+                prop_assert_eq!(read.is_ok(), whole.is_object() || whole.as_array().is_some_and(|list| list.iter().all(Value::is_object)));
+            }
+        }
     }
 }
