@@ -10,6 +10,7 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
+use support::service::Service;
 use support::syslog::{Pki, Road, free_port, messages};
 
 const MESSAGES: usize = 20_000;
@@ -43,8 +44,8 @@ impl Drop for Daemon {
     }
 }
 
-/// Gives the daemon its messages over plain TCP, and reads them where it sends them to.
-fn all_arrive(road: &Road, port: u16, name: &str) {
+/// Gives the daemon its messages over plain TCP.
+fn send(road: &Road, port: u16, name: &str) {
     let mut connection = None;
     road.ground.until(&format!("{name} listens"), || {
         connection = TcpStream::connect(("127.0.0.1", port)).ok();
@@ -63,7 +64,11 @@ fn all_arrive(road: &Road, port: u16, name: &str) {
         )
         .unwrap();
     }
-    drop(sender);
+}
+
+/// Reads the messages where the daemon sends them to.
+fn all_arrive(road: &Road, port: u16, name: &str) {
+    send(road, port, name);
     let events = road.expect(MESSAGES);
     assert_eq!(events.len(), MESSAGES);
     let texts: BTreeSet<&str> = messages(&events).into_iter().collect();
@@ -92,11 +97,8 @@ fn all_arrive(road: &Road, port: u16, name: &str) {
     road.ground.balances();
 }
 
-#[test]
-fn rsyslog_sends_over_tls_and_nothing_is_missing() {
-    let pki = Pki::new();
-    let road = Road::start(&pki.source(&["agent.example"]));
-    let port = free_port();
+/// rsyslog, which takes messages at this port and sends them over TLS; `None` if this machine has none.
+fn rsyslog(road: &Road, pki: &Pki, port: u16) -> Option<Daemon> {
     let config = road.ground.path("rsyslog.conf");
     std::fs::write(
         &config,
@@ -118,10 +120,48 @@ action(type="omfwd" target="127.0.0.1" port="{to}" protocol="tcp" TCP_Framing="o
     )
     .unwrap();
     let pid = road.ground.path("rsyslogd.pid").display().to_string();
-    let Some(_daemon) = Daemon::run("rsyslog", &[&config], &["-i", &pid]) else {
+    Daemon::run("rsyslog", &[&config], &["-i", &pid])
+}
+
+#[test]
+fn rsyslog_sends_over_tls_and_nothing_is_missing() {
+    let pki = Pki::new();
+    let road = Road::start(&pki.source(&["agent.example"]));
+    let port = free_port();
+    let Some(_daemon) = rsyslog(&road, &pki, port) else {
         return;
     };
     all_arrive(&road, port, "rsyslog");
+}
+
+#[test]
+fn what_rsyslog_sends_over_tls_is_in_opensearch() {
+    let Some(server) = Service::start("opensearch", &[]) else {
+        return;
+    };
+    let pki = Pki::new();
+    let sink = format!(
+        "type = \"elasticsearch\"\nendpoints = [{:?}]\nbulk = {{ index = \"pve-audit-%Y.%m\" }}",
+        server.url
+    );
+    let road = Road::into(&sink, &pki.source(&["agent.example"]));
+    let port = free_port();
+    let Some(_daemon) = rsyslog(&road, &pki, port) else {
+        return;
+    };
+    send(&road, port, "rsyslog");
+    road.ground.until("all is in the index", || {
+        server.documents("pve-audit-*") >= MESSAGES as u64
+    });
+    road.ground.balances();
+    assert_eq!(server.documents("pve-audit-2026.11"), MESSAGES as u64);
+    let query = r#"{"query":{"term":{"process.pid":7}}}"#;
+    let found = server.ask("POST", "/pve-audit-*/_search", query);
+    assert_eq!(found["hits"]["total"]["value"], 1, "{found}");
+    let event = &found["hits"]["hits"][0]["_source"];
+    assert_eq!(event["host"]["name"], "pve1");
+    assert_eq!(event["log"]["syslog"]["severity"]["name"], "info");
+    assert_eq!(event["tls"]["client"]["subject"], "CN=client,O=Example");
 }
 
 #[test]

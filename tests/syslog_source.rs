@@ -417,6 +417,7 @@ fn what_the_kernel_drops_is_counted() {
         road.ground.metric("udp_kernel_drops_total", "in") > 0.0
     });
     assert!(road.ground.log().contains("the kernel had no room"));
+    assert_eq!(road.ground.metric("gap_detected_total", "in"), 1.0);
 }
 
 #[test]

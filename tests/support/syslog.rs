@@ -16,6 +16,14 @@ pub struct Road {
 impl Road {
     /// `source` are the source's own keys; `PORT` in them is a free one.
     pub fn start(source: &str) -> Road {
+        Road::into(
+            "type = \"console\"\nencoding = { codec = \"json\" }",
+            source,
+        )
+    }
+
+    /// The same with another sink.
+    pub fn into(sink: &str, source: &str) -> Road {
         let ground = Ground::new();
         let port = free_port();
         let source = source
@@ -32,9 +40,8 @@ timezone = "UTC"
 {source}
 
 [sinks.out]
-type = "console"
 inputs = ["in"]
-encoding = {{ codec = "json" }}
+{sink}
 batch = {{ timeout = "10ms" }}
 "#
         ));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use pipeline::net::listen::{SocketFile, bind_unix};
 use pipeline::net::{ListenAt, ListenOptions, Networks, Peer};
-use pipeline::{LineFacts, SourceError, Stopped, log_limited};
+use pipeline::{ComponentMetrics, LineFacts, SourceError, Stopped, Told, log_limited};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use rustix::net::RecvFlags;
 use socket2::{Domain, Protocol, Type};
@@ -34,6 +34,8 @@ const UNIX_SLOT: usize = 256 * 1024;
 const IDLE: Duration = Duration::from_secs(1);
 /// At the end, what lies in the kernel is read for so long.
 const LAST_READS: Duration = Duration::from_millis(500);
+/// A gap is told of this often at most.
+const GAP: Duration = Duration::from_secs(60);
 /// Most senders remembered [senders].
 const SENDERS: usize = 4096;
 
@@ -134,6 +136,34 @@ impl Socket {
                  or let the senders use TCP"
             );
         }
+        udp.gap.add(dropped, desk.out.metrics());
+    }
+}
+
+/// Drops as a gap in the trail, told at most once a minute with how many there were since.
+#[derive(Default)]
+struct Gap {
+    untold: u64,
+    told: Option<Instant>,
+}
+
+impl Gap {
+    fn add(&mut self, dropped: u64, metrics: &ComponentMetrics) {
+        self.untold += dropped;
+        let rests = self.told.is_some_and(|told| told.elapsed() < GAP);
+        if self.untold == 0 || rests {
+            return;
+        }
+        let why = format!(
+            "the kernel had no room for {} datagrams and dropped them",
+            self.untold
+        );
+        metrics.gaps.add(["udp"], 1);
+        metrics.tell(Told::new("PVE-9014", format!("Input is missing: {why}")).failed(why));
+        *self = Self {
+            untold: 0,
+            told: Some(Instant::now()),
+        };
     }
 }
 
@@ -143,6 +173,7 @@ struct Udp {
     state: UdpSocketState,
     slots: Vec<u8>,
     drops: Option<Drops>,
+    gap: Gap,
     permit_origin: Option<Networks>,
     /// What is known of a sender; `None` where it is not heard.
     senders: HashMap<SocketAddr, Option<Arc<Sender>>>,
@@ -173,6 +204,7 @@ impl Udp {
         tracing::info!(address = %bound, "listening for syslog");
         Ok(Self {
             drops: Drops::of(&socket, bound.is_ipv6()),
+            gap: Gap::default(),
             socket,
             state,
             slots: vec![0; BATCH_SIZE * SLOT],
