@@ -249,7 +249,8 @@ impl Reading<'_> {
     /// What every call of `journalctl` begins with.
     fn journal(&self) -> Vec<String> {
         let config = &self.source.config;
-        let mut arguments: Vec<String> = ["--output=json", "--all", "--no-pager", "--quiet"]
+        // Not `--quiet`: that it may not read everything must be heard.
+        let mut arguments: Vec<String> = ["--output=json", "--all", "--no-pager"]
             .map(str::to_owned)
             .to_vec();
         if let Some(folder) = &config.journal_directory {

@@ -117,6 +117,9 @@ async fn listen(mut from: impl AsyncRead + Unpin) -> String {
         match from.read(&mut chunk).await {
             Ok(0) | Err(_) => return String::from_utf8_lossy(&words).into_owned(),
             Ok(n) => {
+                let said = String::from_utf8_lossy(&chunk[..n]);
+                // Like that there are entries which this user may not read.
+                pipeline::log_limited!(warn, said = said.trim(), "journalctl has something to say");
                 words.extend_from_slice(&chunk[..n]);
                 let more = words.len().saturating_sub(WORDS);
                 words.drain(..more);
@@ -165,13 +168,19 @@ impl Lines {
     }
 
     pub(super) fn next(&mut self) -> Option<Line<'_>> {
-        let Some(end) = memchr::memchr(b'\n', &self.buffer[self.searched..]) else {
-            self.searched = self.buffer.len();
-            return None;
+        let (start, end) = loop {
+            let Some(end) = memchr::memchr(b'\n', &self.buffer[self.searched..]) else {
+                self.searched = self.buffer.len();
+                return None;
+            };
+            let (start, end) = (self.at, self.searched + end);
+            self.at = end + 1;
+            self.searched = self.at;
+            // `-- No entries --` and its like are said between the entries.
+            if self.gone > 0 || !self.buffer[start..end].starts_with(b"-- ") {
+                break (start, end);
+            }
         };
-        let (start, end) = (self.at, self.searched + end);
-        self.at = end + 1;
-        self.searched = self.at;
         let text = &self.buffer[start..end];
         match std::mem::take(&mut self.gone) {
             0 => Some(Line::Whole(text)),

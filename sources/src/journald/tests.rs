@@ -290,7 +290,7 @@ fn journald_says_itself_what_it_threw_away() {
 #[tokio::test]
 async fn lines_come_whole_however_they_are_cut_and_one_without_end_costs_no_memory() {
     let mut lines = Lines::default();
-    let text = "one\ntwo\n\nthree and more\nfour";
+    let text = "one\n-- No entries --\ntwo\n\nthree and more\nfour";
     let mut found = Vec::new();
     for chunk in text.as_bytes().chunks(3) {
         assert!(lines.read(&mut &chunk[..]).await.unwrap());
@@ -450,7 +450,7 @@ async fn what_is_excluded_is_left_out_and_what_is_included_is_left_to_journalctl
     let calls = std::fs::read_to_string(folder.path().join("calls")).unwrap();
     assert_eq!(
         calls.trim(),
-        "--output=json --all --no-pager --quiet --directory=/j --namespace=n --follow --no-tail --boot \
+        "--output=json --all --no-pager --directory=/j --namespace=n --follow --no-tail --boot \
          PRIORITY=3 PRIORITY=4 _SYSTEMD_UNIT=a.service _SYSTEMD_UNIT=b.socket"
     );
 }
