@@ -55,6 +55,8 @@ pub(crate) enum Job {
     Forward,
     /// file → grok → dedupe → Elasticsearch.
     AccessDedupe,
+    /// file → grok → Loki, protobuf and snappy, ids and addresses beside the line.
+    Loki,
     /// RFC 5424 over one TCP connection → Elasticsearch.
     Syslog,
     /// NATS JetStream → Elasticsearch, every message answered for.
@@ -68,11 +70,12 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Floor,
         Self::Access,
         Self::Forward,
         Self::AccessDedupe,
+        Self::Loki,
         Self::Syslog,
         Self::Nats,
         Self::SyslogUdp,
@@ -86,6 +89,7 @@ impl Job {
             Self::Access => "access",
             Self::Forward => "forward",
             Self::AccessDedupe => "access-dedupe",
+            Self::Loki => "loki",
             Self::Syslog => "syslog",
             Self::Nats => "nats",
             Self::SyslogUdp => "syslog-udp",
@@ -119,7 +123,7 @@ impl Job {
                 peak: Some(48.0),
                 ..none
             },
-            Self::Nats => Promise {
+            Self::Loki | Self::Nats => Promise {
                 peak: Some(64.0),
                 ..none
             },
@@ -144,7 +148,9 @@ impl Job {
                     feed: None,
                 })
             }
-            Self::Access | Self::Forward | Self::AccessDedupe => self.pvetrail(place, port),
+            Self::Access | Self::Forward | Self::AccessDedupe | Self::Loki => {
+                self.pvetrail(place, port)
+            }
             Self::Syslog => syslog(place, port, By::Tcp),
             Self::SyslogUdp => syslog(place, port, By::Udp(UDP_RATE)),
             Self::Nats => jetstream::program(place, port),
@@ -170,6 +176,20 @@ impl Job {
             Self::Forward => vec!["@timestamp", "message", "host.name", "log.file.path"],
             _ => std::iter::once("@timestamp").chain(FIELDS).collect(),
         };
+        let sink = match self {
+            Self::Loki => format!(
+                r#"type = "loki"
+endpoint = "http://127.0.0.1:{port}"
+labels = {{ node = "{{{{ host.name }}}}", method = "{{{{ method }}}}", service_name = "pvetrail" }}
+structured_metadata = {{ user = "{{{{ user }}}}", source_ip = "{{{{ client_ip }}}}" }}"#
+            ),
+            _ => format!(
+                r#"type = "elasticsearch"
+endpoints = ["http://127.0.0.1:{port}"]
+bulk = {{ index = "pve-audit-%Y.%m" }}
+compression = "none""#
+            ),
+        };
         let text = format!(
             r#"data_dir = {data:?}
 
@@ -180,12 +200,9 @@ enabled = false
 type = "file"
 include = [{access:?}]
 {transforms}
-[sinks.es]
-type = "elasticsearch"
+[sinks.out]
 inputs = ["{input}"]
-endpoints = ["http://127.0.0.1:{port}"]
-bulk = {{ index = "pve-audit-%Y.%m" }}
-compression = "none"
+{sink}
 encoding = {{ only_fields = {fields:?} }}
 "#,
             access = place.access,

@@ -1,4 +1,5 @@
-//! An Elasticsearch that only counts: it answers every bulk with "no errors" and ends when it has seen enough.
+//! An Elasticsearch and a Loki that only count: every bulk is answered with "no errors", every push with 204, and it ends
+//! when it has seen enough.
 //!
 //! It proves nothing about correctness, and keeps nothing: a body is counted as it comes in, so that on two cores it
 //! takes as little as possible from the program under test.
@@ -15,6 +16,26 @@ struct Seen {
     requests: AtomicU64,
     bytes: AtomicU64,
     first: OnceLock<Instant>,
+}
+
+impl Seen {
+    /// One request more; tells `done` when these documents are the last that were wanted.
+    fn add(
+        &self,
+        bytes: u64,
+        documents: u64,
+        wanted: u64,
+        done: &mpsc::Sender<Instant>,
+    ) -> io::Result<()> {
+        self.first.get_or_init(Instant::now);
+        self.requests.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+        let before = self.documents.fetch_add(documents, Relaxed);
+        if before < wanted && before + documents >= wanted {
+            done.send(Instant::now()).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
 }
 
 /// Prints its port, then, once `wanted` documents have come, `documents requests bytes seconds` from the first byte to
@@ -53,6 +74,7 @@ struct Head {
     length: usize,
     chunked: bool,
     post: bool,
+    loki: bool,
     waits: bool,
     bodiless: bool,
 }
@@ -81,6 +103,13 @@ fn connection(
         if head.waits {
             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
+        if head.loki {
+            let (body, rest) = whole(&mut stream, &mut buffer, held, head.length)?;
+            held = rest;
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+            seen.add(body.len() as u64, entries(&body)?, wanted, done)?;
+            continue;
+        }
         let mut count = Counter::default();
         if head.chunked {
             held = chunks(&mut stream, &mut buffer, held, &mut count)?;
@@ -88,19 +117,12 @@ fn connection(
             held = exactly(&mut stream, &mut buffer, held, head.length, &mut count)?;
         }
         if head.post && count.bytes > 0 {
-            seen.first.get_or_init(Instant::now);
-            seen.requests.fetch_add(1, Relaxed);
-            seen.bytes.fetch_add(count.bytes, Relaxed);
-            let documents = count.documents();
-            let before = seen.documents.fetch_add(documents, Relaxed);
             answer(
                 &mut stream,
                 r#"{"took":1,"errors":false,"items":[]}"#,
                 false,
             )?;
-            if before < wanted && before + documents >= wanted {
-                done.send(Instant::now()).map_err(io::Error::other)?;
-            }
+            seen.add(count.bytes, count.documents(), wanted, done)?;
         } else {
             let hello = r#"{"name":"counting","cluster_name":"counting","version":{"number":"8.19.4","build_flavor":"default"},"tagline":"You Know, for Search"}"#;
             answer(&mut stream, hello, head.bodiless)?;
@@ -130,6 +152,7 @@ fn parse(head: &[u8]) -> Head {
             .unwrap_or(0),
         chunked: value("transfer-encoding").is_some_and(|v| v.contains("chunked")),
         post: text.starts_with("post") || text.starts_with("put"),
+        loki: text.starts_with("post /loki/"),
         waits: value("expect").is_some(),
         bodiless: text.starts_with("head"),
     }
@@ -226,4 +249,58 @@ fn chunks(
             return Ok(held);
         }
     }
+}
+
+/// Reads a body of `length` bytes, of which `held` are in `buffer`; says how many bytes beyond them that holds.
+fn whole(
+    stream: &mut TcpStream,
+    buffer: &mut [u8],
+    held: usize,
+    length: usize,
+) -> io::Result<(Vec<u8>, usize)> {
+    let mine = held.min(length);
+    let mut body = buffer[..mine].to_vec();
+    buffer.copy_within(mine..held, 0);
+    body.resize(length, 0);
+    stream.read_exact(&mut body[mine..])?;
+    Ok((body, held - mine))
+}
+
+/// Entries of a push in Loki's protobuf.
+fn entries(body: &[u8]) -> io::Result<u64> {
+    let push = snap::raw::Decoder::new()
+        .decompress_vec(body)
+        .map_err(io::Error::other)?;
+    let mut count = 0;
+    fields(&push, &mut |tag, stream| {
+        if tag == 0x0a {
+            fields(stream, &mut |tag, _| {
+                count += u64::from(tag == 0x12);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })?;
+    Ok(count)
+}
+
+/// Each field of a message whose fields are all messages or texts.
+fn fields(mut message: &[u8], each: &mut dyn FnMut(u8, &[u8]) -> io::Result<()>) -> io::Result<()> {
+    while let Some((tag, mut rest)) = message.split_first() {
+        let (mut len, mut shift) = (0_usize, 0);
+        while let Some((byte, behind)) = rest.split_first() {
+            len |= usize::from(byte & 0x7f) << shift;
+            (rest, shift) = (behind, shift + 7);
+            if byte & 0x80 == 0 || shift > 28 {
+                break;
+            }
+        }
+        if len > rest.len() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let (field, behind) = rest.split_at(len);
+        each(*tag, field)?;
+        message = behind;
+    }
+    Ok(())
 }
