@@ -461,3 +461,39 @@ fn a_label_with_a_million_values_makes_few_streams_and_loses_nothing() {
         each_once(&loki.lines(ALL, None), all);
     }
 }
+
+#[test]
+fn setup_says_what_the_server_would_refuse() {
+    for (flags, code) in [
+        (&[][..], 0),
+        (
+            &[
+                "-distributor.max-line-size=100KB",
+                "-limits.max-structured-metadata-size=500",
+            ],
+            1,
+        ),
+    ] {
+        let Some(loki) = Loki::start(flags, false) else {
+            return;
+        };
+        let ground = Ground::new();
+        ground.configure(&graph(&ground, &loki, ""));
+        let (status, text) = ground.pvetrail(&["setup", "loki", "graph.toml"]);
+        assert_eq!(status, Some(code), "{text}");
+        assert!(
+            text.contains("Loki 3.7.8 at ") && text.contains("note    shard_streams"),
+            "{text}"
+        );
+        assert_eq!(
+            text.contains("change  max_line_size is 100KB"),
+            code == 1,
+            "{text}"
+        );
+        assert_eq!(
+            text.contains("change  max_structured_metadata_size"),
+            code == 1,
+            "{text}"
+        );
+    }
+}

@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod config;
 mod push;
+mod setup;
 mod streams;
 mod template;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use self::push::{Outcome, Stop};
 use self::streams::{Finder, NoTenant, Stream, Streams};
 
 pub use self::config::{Format, Limits, OldEvents};
+pub use self::setup::{Finding, Setup, SetupError, setup};
 
 /// Pushes events into Grafana Loki: few labels, the rest as structured metadata, each stream in order. What must be sent
 /// again goes under the same time with the same text, so that Loki stores it once.

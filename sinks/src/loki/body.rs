@@ -5,12 +5,11 @@
 
 use std::io;
 
-use flate2::Compression as Level;
-use flate2::write::GzEncoder;
 use pipeline::{Event, Events, Time};
 
 use super::streams::Stream;
 use super::template::Template;
+use crate::compress::Compressor;
 use crate::encode::LineEncoder;
 
 /// A body that has grown beyond this gives its memory back [bytes].
@@ -36,10 +35,7 @@ pub(super) enum Form {
     /// Protobuf in snappy.
     Protobuf(Box<snap::raw::Encoder>),
     /// JSON, in gzip or plain.
-    Json {
-        /// In gzip.
-        gzip: bool,
-    },
+    Json(Compressor),
 }
 
 /// What goes beside the line of an event.
@@ -65,7 +61,9 @@ pub(super) struct Body {
     /// Longest line [bytes].
     pub(super) most_line: usize,
     raw: Vec<u8>,
+    /// The snappy of the body, and how much of it is that.
     sent: Vec<u8>,
+    sent_len: usize,
     scratch: Vec<u8>,
     line: Vec<u8>,
     /// Pieces of metadata left out for want of room, since this was last asked.
@@ -96,6 +94,7 @@ impl Body {
             most_line,
             raw: Vec::new(),
             sent: Vec::new(),
+            sent_len: 0,
             scratch: Vec::new(),
             line: Vec::new(),
             left_out: 0,
@@ -115,6 +114,7 @@ impl Body {
         self.raw.clear();
         if self.raw.capacity() > KEPT {
             self.raw.shrink_to(KEPT);
+            self.sent = Vec::new();
         }
         let opened = self.open(stream);
         let mut filled = Filled::default();
@@ -129,7 +129,7 @@ impl Body {
                 };
                 let line = match &self.form {
                     Form::Protobuf(_) => self.protobuf(event, time, entry.moved > 0),
-                    Form::Json { .. } => self.json(event, time, entry.moved > 0, filled.count > 0),
+                    Form::Json(_) => self.json(event, time, entry.moved > 0, filled.count > 0),
                 };
                 entry.line = u32::try_from(line).unwrap_or(u32::MAX);
                 if line > self.most_line {
@@ -158,7 +158,7 @@ impl Body {
                 self.raw.extend_from_slice(stream.labels.as_bytes());
                 at
             }
-            Form::Json { .. } => {
+            Form::Json(_) => {
                 self.raw.extend_from_slice(b"{\"streams\":[{\"stream\":");
                 self.raw.extend_from_slice(stream.json.as_bytes());
                 self.raw.extend_from_slice(b",\"values\":[");
@@ -170,7 +170,7 @@ impl Body {
     fn close(&mut self, opened: usize) {
         match self.form {
             Form::Protobuf(_) => settle(&mut self.raw, opened),
-            Form::Json { .. } => self.raw.extend_from_slice(b"]}]}"),
+            Form::Json(_) => self.raw.extend_from_slice(b"]}]}"),
         }
     }
 
@@ -249,40 +249,26 @@ impl Body {
     pub(super) async fn finish(&mut self) -> io::Result<()> {
         match &mut self.form {
             Form::Protobuf(snappy) => {
-                self.sent
-                    .resize(snap::raw::max_compress_len(self.raw.len()), 0);
-                let len = snappy
+                // It only grows: clearing it for every push costs as much as a tenth of the compression.
+                let room = snap::raw::max_compress_len(self.raw.len());
+                if self.sent.len() < room {
+                    self.sent.resize(room, 0);
+                }
+                self.sent_len = snappy
                     .compress(&self.raw, &mut self.sent)
                     .map_err(io::Error::other)?;
-                self.sent.truncate(len);
                 Ok(())
             }
-            Form::Json { gzip: false } => Ok(()),
-            Form::Json { gzip: true } => {
-                // It takes some milliseconds, in which it must hold up nobody else.
-                let (raw, mut sent) = (
-                    std::mem::take(&mut self.raw),
-                    std::mem::take(&mut self.sent),
-                );
-                let work = tokio::task::spawn_blocking(move || {
-                    sent.clear();
-                    let mut encoder = GzEncoder::new(sent, Level::fast());
-                    let written = io::Write::write_all(&mut encoder, &raw);
-                    (raw, written.and_then(|()| encoder.finish()))
-                });
-                let (raw, sent) = work.await.map_err(io::Error::other)?;
-                self.raw = raw;
-                self.sent = sent?;
-                Ok(())
-            }
+            // It takes some milliseconds, in which it must hold up nobody else.
+            Form::Json(compressor) => compressor.run_aside(&mut self.raw).await,
         }
     }
 
     /// What is sent.
     pub(super) fn sent(&self) -> &[u8] {
-        match self.form {
-            Form::Json { gzip: false } => &self.raw,
-            _ => &self.sent,
+        match &self.form {
+            Form::Protobuf(_) => &self.sent[..self.sent_len],
+            Form::Json(compressor) => compressor.sent(&self.raw),
         }
     }
 
@@ -293,10 +279,10 @@ impl Body {
 
     /// `Content-Type` and `Content-Encoding`.
     pub(super) fn kind(&self) -> (&'static str, Option<&'static str>) {
-        match self.form {
+        match &self.form {
             // Snappy is part of the protocol there, and stands in no header.
             Form::Protobuf(_) => ("application/x-protobuf", None),
-            Form::Json { gzip } => ("application/json", gzip.then_some("gzip")),
+            Form::Json(compressor) => ("application/json", compressor.name()),
         }
     }
 }

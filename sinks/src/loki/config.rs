@@ -11,6 +11,7 @@ use super::body::{Body, Form, Metadata};
 use super::streams::{Bounds, Finder, Streams};
 use super::template::Template;
 use super::{Config, Loki, Times};
+use crate::compress::Compressor;
 use crate::encode::{LineEncoder, Reader};
 
 /// How a push looks.
@@ -94,7 +95,7 @@ impl Default for Limits {
 }
 
 /// Labels unless the operator says otherwise. All have some tens of values.
-const LABELS: [(&str, &str); 7] = [
+pub(super) const LABELS: [(&str, &str); 7] = [
     ("cluster", "{{ orchestrator.cluster.name }}"),
     ("node", "{{ host.name }}"),
     ("dataset", "{{ event.dataset }}"),
@@ -298,27 +299,25 @@ impl Config {
     }
 
     fn form(&self, errors: &mut BuildErrors) -> Form {
+        let mut wrong = |why: &str, help: &str| {
+            errors.push(BuildError::key("compression", why).help(help));
+        };
         match (self.format, self.compression) {
-            (Format::Protobuf, Some(_)) => {
-                errors.push(
-                    BuildError::key("compression", "protobuf is always in snappy")
-                        .help("leave it out, or write format = \"json\""),
-                );
-            }
+            (Format::Protobuf, Some(_)) => wrong(
+                "protobuf is always in snappy",
+                "leave it out, or write format = \"json\"",
+            ),
             (Format::Json, Some(Compression::Zstd)) => {
-                errors.push(
-                    BuildError::key("compression", "Loki takes gzip, not zstd")
-                        .help("write compression = \"gzip\""),
-                );
+                wrong("Loki takes gzip, not zstd", "write compression = \"gzip\"")
             }
             _ => {}
         }
-        match self.format {
-            Format::Protobuf => Form::Protobuf(Box::new(snap::raw::Encoder::new())),
-            Format::Json => Form::Json {
-                gzip: self.compression != Some(Compression::None),
-            },
+        if self.format == Format::Protobuf {
+            return Form::Protobuf(Box::new(snap::raw::Encoder::new()));
         }
+        let compression = self.compression.unwrap_or(Compression::Gzip);
+        let compressor = errors.take(Compressor::new(compression, None));
+        Form::Json(compressor.unwrap_or_default())
     }
 
     fn body(&self, errors: &mut BuildErrors) -> Body {
