@@ -20,12 +20,14 @@
 //! An event is called by its field `n` if it has one, else by its place in the input from 0. The clock stands at
 //! [`case::START`](crate::case::START) until it is moved. A mistake in a test is a panic that says what it is.
 
+mod queue;
 mod road;
 mod transform;
 
 use std::cell::Cell;
 use std::sync::Arc;
 
+pub use queue::{QueueBench, RecordBench, access_batch};
 pub use road::{SinkBench, SinkOutcome, SourceBench, sink, source};
 pub use serde_json::{Map, Value as Json, json};
 pub use transform::{Outcome, StatefulBench, TransformBench, stateful, transform, transform_with};

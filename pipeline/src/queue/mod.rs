@@ -28,6 +28,7 @@
 //! `pvetrail queue dump` shows what is in it.
 
 mod answers;
+pub(crate) mod bench;
 mod cursor;
 mod files;
 mod format;

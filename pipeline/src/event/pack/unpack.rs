@@ -61,8 +61,7 @@ impl Unpacker {
         }
         events.reserve(count.saturating_sub(events.len()));
         for n in 0..count {
-            let head: [u8; ENTRY] = entries.array()?;
-            let mut head = From(&head);
+            let mut head = From(entries.bytes(ENTRY)?);
             let id = EventId([head.u64()?, head.u64()?]);
             let (timestamp, ordinal) = (Time(head.i64()?), head.u64()?);
             let (base, len) = (head.u32()?, usize::from(head.u16()?));
@@ -76,7 +75,7 @@ impl Unpacker {
             }
             let event = &mut events[n];
             for _ in 0..len {
-                self.slot(&mut entries, base, &buffer, event)?;
+                self.slot(&mut entries, base, buffer.text(), event)?;
             }
         }
         if !entries.0.is_empty() {
@@ -118,12 +117,14 @@ impl Unpacker {
         Ok(())
     }
 
-    #[inline]
+    /// Adds one field to the event. Each arm adds its own slot: one that comes out of the arms would be written in small
+    /// pieces and read as a whole, which the processor waits for.
+    #[inline(always)]
     fn slot(
         &self,
         from: &mut From<'_>,
         base: u32,
-        buffer: &Buffer,
+        text: &str,
         event: &mut Event,
     ) -> Result<(), Broken> {
         let word = from.u16()?;
@@ -131,54 +132,54 @@ impl Unpacker {
             .fields
             .get(usize::from(word & 0xfff))
             .ok_or("a name that is not there")?;
-        let slot = match word >> 12 {
+        let slots = &mut event.slots;
+        match word >> 12 {
             kind::NEAR => {
-                let (at, len) = (u32::from(from.u16()?), u32::from(from.u16()?));
-                let at = base.checked_add(at).ok_or("a text that is not there")?;
-                text(field, Span { at, len }, buffer)?
+                let [a, b, c, d] = from.array()?;
+                let at = base.wrapping_add(u32::from(u16::from_le_bytes([a, b])));
+                let len = u32::from(u16::from_le_bytes([c, d]));
+                slots.push(Slot::span(field, checked(Span { at, len }, text)?));
             }
             kind::FAR => {
                 let (at, len) = (from.u32()?, from.u32()?);
-                text(field, Span { at, len }, buffer)?
+                slots.push(Slot::span(field, checked(Span { at, len }, text)?));
             }
-            kind::INLINE => {
-                let len = usize::from(from.array::<1>()?[0]);
-                if len > INLINE {
-                    return Err("a short text that is long");
-                }
-                let text =
-                    std::str::from_utf8(from.bytes(len)?).map_err(|_| "a text is not UTF-8")?;
-                Slot::inline(field, text).ok_or("a short text that is long")?
-            }
-            kind::NULL => Slot::new(field, Kind::Null),
-            kind::FALSE => Slot::bool(field, false),
-            kind::TRUE => Slot::bool(field, true),
-            kind::INT => Slot::int(field, from.i64()?),
-            kind::FLOAT => Slot::float(field, f64::from_bits(from.u64()?)),
-            kind::TIME => Slot::time(field, Time(from.i64()?)),
+            kind::INT => slots.push(Slot::int(field, from.i64()?)),
+            kind::INLINE => slots.push(inline(field, from)?),
+            kind::NULL => slots.push(Slot::new(field, Kind::Null)),
+            kind::FALSE => slots.push(Slot::bool(field, false)),
+            kind::TRUE => slots.push(Slot::bool(field, true)),
+            kind::FLOAT => slots.push(Slot::float(field, f64::from_bits(from.u64()?))),
+            kind::TIME => slots.push(Slot::time(field, Time(from.i64()?))),
             kind::TREE => {
                 let value = take_tree(from, 0)?;
-                let slot = Slot::owned(field, event.owned.len(), &value);
+                slots.push(Slot::owned(field, event.owned.len(), &value));
                 event.owned.push(value);
-                slot
             }
             _ => return Err("an unknown kind of value"),
-        };
-        event.slots.push(slot);
+        }
         Ok(())
     }
 }
 
-#[inline]
-fn text(field: Field, span: Span, buffer: &Buffer) -> Result<Slot, Broken> {
-    let text = buffer.text();
+/// A place in the texts where whole letters lie.
+#[inline(always)]
+fn checked(span: Span, text: &str) -> Result<Span, Broken> {
     let (start, end) = (span.at as usize, span.at as usize + span.len as usize);
-    // Whole letters lie between two such places.
     if text.is_char_boundary(start) && text.is_char_boundary(end) {
-        Ok(Slot::span(field, span))
+        Ok(span)
     } else {
         Err("a text that is not there")
     }
+}
+
+fn inline(field: Field, from: &mut From<'_>) -> Result<Slot, Broken> {
+    let len = usize::from(from.array::<1>()?[0]);
+    if len > INLINE {
+        return Err("a short text that is long");
+    }
+    let text = std::str::from_utf8(from.bytes(len)?).map_err(|_| "a text is not UTF-8")?;
+    Slot::inline(field, text).ok_or("a short text that is long")
 }
 
 fn take_tree(from: &mut From<'_>, depth: usize) -> Result<Value, Broken> {
