@@ -5,10 +5,13 @@
 #[allow(dead_code, reason = "each test uses its part")]
 mod support;
 
+use std::time::Duration;
+
+use async_nats::client::RequestErrorKind;
 use async_nats::jetstream::{consumer, stream};
 use support::Ground;
 use support::nats::{Nats, Which, all_there, audit, bodies, graph, started};
-use support::store::Store;
+use support::store::{Store, Trouble};
 
 #[test]
 fn consumers_that_would_lose_something_are_refused_in_plain_words() {
@@ -176,6 +179,52 @@ fn core_shares_its_messages_in_a_queue_group() {
             ground.log()
         );
     }
+}
+
+#[test]
+fn what_core_throws_away_is_counted_to_the_last_one() {
+    let Some(nats) = Nats::start(&[]) else {
+        return;
+    };
+    let (store, ground) = (Store::start(), Ground::new());
+    let mut graph = graph(&nats, &store, "subject = \"pve.*\"");
+    // Little room, so that it is full soon.
+    graph = graph.replace(
+        "batch = { timeout",
+        "buffer = { max_size = \"1MiB\" }\nbatch = { timeout",
+    );
+    ground.configure(&graph);
+    store.on_request(|_| Some(Trouble::Status(503, "{}".to_owned())));
+    let program = started(&ground);
+    let client = nats.client();
+    let publish = |range: std::ops::Range<usize>| {
+        nats.wait(async {
+            for (_, body) in bodies(range) {
+                client.publish("pve.x", body.into()).await.unwrap();
+            }
+            client.flush().await.unwrap();
+        });
+    };
+    // As long as nobody listens the server says so; the first that is heard is an event like the others.
+    ground.until("it listens", || {
+        let asked = nats.wait(async {
+            let asked = client.request("pve.first", "{\"message\":\"first\"}".into());
+            tokio::time::timeout(Duration::from_millis(200), asked).await
+        });
+        !matches!(asked, Ok(Err(why)) if why.kind() == RequestErrorKind::NoResponders)
+    });
+    let mut sent = 1;
+    ground.until("some come faster than they are taken", || {
+        publish(sent..sent + 10_000);
+        sent += 10_000;
+        ground.log().contains("came faster than they were taken")
+    });
+    store.heal();
+    let lost = || ground.metric("component_discarded_events_total", "in");
+    ground.until("each is there, or counted as lost", || {
+        lost() > 0.0 && store.len() as f64 + lost() == sent as f64
+    });
+    assert_eq!(program.stop(), Some(0), "{}", ground.log());
 }
 
 #[test]

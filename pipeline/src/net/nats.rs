@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::{AuthError, Client, ConnectError, ConnectErrorKind, ConnectOptions, ServerAddr};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
@@ -30,6 +31,8 @@ use options::{check_seed, server, shown, sign_in};
 const CONNECTING: Duration = Duration::from_secs(5);
 /// A silent connection is asked this often whether it still lives; two questions without an answer end it.
 const PING: Duration = Duration::from_secs(15);
+/// Whoever waits for a connection looks this often.
+const LOOK: Duration = Duration::from_millis(20);
 /// Messages of one subscription that may wait: more than is ever asked for at once.
 const WAITING: usize = 64 * 1024;
 /// Longest wait between two attempts to connect again.
@@ -67,14 +70,21 @@ impl Nats {
         self.link.clone()
     }
 
+    /// Whether there is a connection. The client itself is asked, for what it tells by events may be crowded out.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
     /// Waits until there is a connection, at most for `patience`.
     ///
     /// # Errors
     /// There is none, and why.
     pub async fn connected(&self, patience: Duration) -> Result<(), Reason> {
-        let mut link = self.link.clone();
-        let waited = tokio::time::timeout(patience, link.wait_for(|link| link.connected)).await;
-        if matches!(waited, Ok(Ok(_))) {
+        let end = tokio::time::Instant::now() + patience;
+        while !self.is_connected() && tokio::time::Instant::now() < end {
+            tokio::time::sleep(LOOK).await;
+        }
+        if self.is_connected() {
             return Ok(());
         }
         let why = self.link.borrow().trouble.clone();
@@ -255,7 +265,6 @@ impl NatsConnector {
             .await
             .map_err(|why| self.reason(&why))?;
         *self.used.lock() = with;
-        tell.send_modify(|link| link.connected = true);
         Ok(Nats { client, link })
     }
 

@@ -1,5 +1,6 @@
 //! Core NATS: listening, and nothing more.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::{Message as Received, Subscriber};
@@ -60,18 +61,13 @@ async fn listen(source: &Nats, out: &mut SourceOut, ids: &mut Ids) -> Result<Nex
     let mut messages = select_all(subscribers);
     let lane = out.lane("core");
     let mut link = nats.link();
-    let mut lost = 0;
+    let (mut taken_so_far, mut lost) = (0_u64, 0);
     loop {
         let first = tokio::select! {
             () = out.stopped() => return Ok(Next::End),
             message = tokio::time::timeout(IDLE, messages.next()) => message,
             changed = link.changed() => {
                 let now = link.borrow_and_update().clone();
-                if now.lost > lost {
-                    out.metrics().discarded.add(now.lost - lost);
-                    out.metrics().error("slow_consumer", Stage::Receiving, now.lost - lost);
-                    lost = now.lost;
-                }
                 if let Some(denial) = now.denial.filter(|denial| denial.to_ascii_lowercase().contains("subscription")) {
                     return Err(SourceError(format!("the server forbids it: {denial}")));
                 }
@@ -84,11 +80,24 @@ async fn listen(source: &Nats, out: &mut SourceOut, ids: &mut Ids) -> Result<Nex
         let first = match first {
             Ok(Some(first)) => first,
             Ok(None) => return Err(SourceError("the subscription ended".to_owned())),
-            Err(_) if source.connector.is_stale() => return Ok(Next::Anew),
-            Err(_) => match out.idle(lane).await {
-                Ok(()) => continue,
-                Err(Stopped) => return Ok(Next::End),
-            },
+            Err(_) => {
+                // Nothing waits any more, and the client reads on this very thread: what came and was not taken is lost.
+                let came = nats.client.statistics().in_messages.load(Ordering::Relaxed);
+                let lost_now = came.saturating_sub(taken_so_far);
+                if lost_now > lost {
+                    out.metrics().discarded.add(lost_now - lost);
+                    out.metrics()
+                        .error("slow_consumer", Stage::Receiving, lost_now - lost);
+                    lost = lost_now;
+                }
+                if source.connector.is_stale() {
+                    return Ok(Next::Anew);
+                }
+                match out.idle(lane).await {
+                    Ok(()) => continue,
+                    Err(Stopped) => return Ok(Next::End),
+                }
+            }
         };
         let mut bytes = first.payload.len();
         let mut taken = vec![first];
@@ -99,6 +108,7 @@ async fn listen(source: &Nats, out: &mut SourceOut, ids: &mut Ids) -> Result<Nex
             bytes += message.payload.len();
             taken.push(message);
         }
+        taken_so_far += taken.len() as u64;
         out.metrics().received_bytes.add(["nats"], bytes as u64);
         let mut events = Vec::with_capacity(taken.len());
         for message in taken {

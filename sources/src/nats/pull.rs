@@ -233,7 +233,7 @@ impl Puller {
             || messages >= batch
             || bytes >= WAITING
             || Instant::now() < state.not_before
-            || !self.nats.link().borrow().connected
+            || !self.nats.is_connected()
         {
             return Ok(());
         }
@@ -433,7 +433,7 @@ impl Puller {
         if self.state.asked > 0 && now.duration_since(self.state.heard) > SILENCE {
             self.state.asked = 0;
         }
-        if !self.nats.link().borrow().connected {
+        if !self.nats.is_connected() {
             return;
         }
         for owed in self.state.owed.values_mut() {

@@ -18,8 +18,6 @@ pub(super) struct Logs {
 /// How the connection is.
 #[derive(Clone, Debug, Default)]
 pub struct Link {
-    /// Whether there is one now.
-    pub connected: bool,
     /// How often it broke. An answer that was owed before a break does not come any more.
     pub breaks: u64,
     /// How often the server forbade something.
@@ -28,8 +26,6 @@ pub struct Link {
     pub denial: Option<Arc<str>>,
     /// Why there is no connection, if that is known.
     pub trouble: Option<Arc<str>>,
-    /// Messages of subscriptions that came faster than they were taken, and that the library threw away.
-    pub lost: u64,
 }
 
 impl Link {
@@ -46,21 +42,14 @@ impl Link {
 pub(super) fn note(link: &watch::Sender<Link>, event: &Event, id: &str, logs: &Logs) {
     match event {
         Event::Connected => {
-            let mut back = false;
-            link.send_modify(|link| {
-                back = !link.connected && link.breaks > 0;
-                link.connected = true;
-                link.trouble = None;
-            });
+            let back = link.borrow().breaks > 0;
+            link.send_modify(|link| link.trouble = None);
             if back && logs.back.pass().is_some() {
                 tracing::info!(component_id = id, "the connection to NATS is back");
             }
         }
         Event::Disconnected => {
-            link.send_modify(|link| {
-                link.connected = false;
-                link.breaks += 1;
-            });
+            link.send_modify(|link| link.breaks += 1);
             if let Some(held_back) = logs.broke.pass() {
                 tracing::warn!(
                     component_id = id,
@@ -85,7 +74,6 @@ pub(super) fn note(link: &watch::Sender<Link>, event: &Event, id: &str, logs: &L
             }
         }
         Event::SlowConsumer(_) => {
-            link.send_modify(|link| link.lost += 1);
             if let Some(held_back) = logs.trouble.pass() {
                 tracing::error!(
                     component_id = id,

