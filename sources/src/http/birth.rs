@@ -132,11 +132,10 @@ fn set_aside(members: &mut Map<String, Json>, above: &str, aside: &mut Vec<(Stri
             format!("{above}.{name}")
         };
         match value {
-            Json::Object(below) if !below.is_empty() => {
-                if Field::known_below(&path) {
-                    set_aside(below, &path, aside);
-                }
+            Json::Object(below) if !below.is_empty() && Field::known_below(&path) => {
+                set_aside(below, &path, aside);
             }
+            Json::Object(below) if !below.is_empty() => {}
             _ if Field::known_below(&path) || path == fields::PVE_EXTRA.path() => {
                 misplaced.push((name.clone(), path));
             }
