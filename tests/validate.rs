@@ -76,6 +76,13 @@ fn mistakes_in_programs_are_told_at_their_line_and_doubts_as_warnings() {
 }
 
 #[test]
+fn mistakes_in_the_templates_of_webhook_are_told_at_their_place() {
+    let output = pvetrail(&["validate", "tests/bad/webhook.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    golden("webhook.txt", &text(&output.stderr));
+}
+
+#[test]
 fn a_mistake_in_a_pattern_points_into_the_pattern() {
     let toml = "sources.in.type = \"stdin\"\n[transforms.t]\ntype = \"grok\"\ninputs = [\"in\"]\npatterns = ['%{IP:a} (%{NOPE:b}']\n[sinks.out]\ntype = \"blackhole\"\ninputs = [\"t\"]\n";
     let env = FakeEnv::new().with_file("x.toml", toml);

@@ -48,7 +48,7 @@ const READERS: usize = 2;
 ///
 /// What is taken: a JSON array of objects, JSON objects behind one another (a line each, or not), or a single one, plain or
 /// by `Content-Encoding: gzip` or `zstd`. An object with an `event.id` of 32 hexadecimal digits keeps it, and its
-/// `@timestamp`; others get an id of this run, or, where the request has an `Idempotency-Key`, one made of that key and the
+/// `@timestamp`; others get an id of this run, or, where the request has an `Idempotency-Key`, one made of that key, its sender and the
 /// body, so that the same request again is the same events. A name no component of this graph knows is kept under
 /// `pve.extra`.
 ///

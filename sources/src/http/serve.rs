@@ -158,7 +158,12 @@ impl Desk {
             }
         }
         let name = head.header("idempotency-key").map(|key| {
-            let digest = digest_parts(&[key.as_bytes(), &body]);
+            // Two senders may well use the same key for the same words.
+            let sender = peer.and_then(|peer| peer.rsplit_once(':'));
+            let sender = sender.map_or("", |(address, _port)| address);
+            let token = head.header("authorization").unwrap_or_default();
+            let parts = [sender, token, key].map(str::as_bytes);
+            let digest = digest_parts(&[parts[0], parts[1], parts[2], &body]);
             let mut name = Name::default();
             name.copy_from_slice(&digest.as_ref()[..16]);
             name
