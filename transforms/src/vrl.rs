@@ -3,6 +3,8 @@
 //! A program sees an event through its own [`target`]: only the paths that it reads or writes ever become values of VRL
 //! ([`layout`], [`load`]), and what it changed goes back when it has ended well ([`write`]).
 //!
+//! Conditions that only compare fields need no interpreter ([`native`]).
+//!
 //! - `.` is the event, with `@timestamp` (a timestamp) and `event.id` (a text that cannot be set)
 //! - an object that loses its last field is gone; an empty object that is set stays
 //! - `%` is the program's own for the time of one event: empty at its beginning, forgotten at its end
@@ -15,6 +17,7 @@ mod guard;
 mod layout;
 mod load;
 mod merge;
+mod native;
 mod run;
 mod target;
 mod tree;
@@ -28,5 +31,7 @@ pub(crate) use run::{Ran, Runner};
 
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;

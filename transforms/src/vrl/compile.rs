@@ -13,6 +13,7 @@ use vrl::value::kind::Collection;
 use super::functions::{self, Host, Places, Text};
 use super::layout::Layout;
 use super::merge;
+use super::native::Test;
 use super::tree::{self, Facts};
 
 /// A compiled program, shared by all workers.
@@ -22,6 +23,8 @@ pub(crate) struct Compiled {
     pub(super) layout: Layout,
     /// It runs a block once for each element of something, so it needs bounds.
     pub(super) loops: bool,
+    /// The same without an interpreter, if it is a condition that allows it.
+    pub(super) native: Option<Test>,
     text: String,
 }
 
@@ -137,8 +140,11 @@ pub(crate) fn compile(
         Some((compiled.program, tops))
     });
     let (program, tops) = better.unwrap_or((program, false));
+    let layout = Layout::of(program.info(), tops, facts.whole);
+    let native = (usage == Use::Condition).then(|| Test::of(&parsed, &layout));
     Ok(Arc::new(Compiled {
-        layout: Layout::of(program.info(), tops, facts.whole),
+        native: native.flatten(),
+        layout,
         loops: facts.loops,
         text: text.to_owned(),
         program,

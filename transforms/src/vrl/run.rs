@@ -71,6 +71,11 @@ impl Runner {
 
     /// Whether the condition holds.
     pub(crate) fn holds(&mut self, event: &Event, now: Time) -> Result<bool, String> {
+        if let Some(test) = &self.compiled.native
+            && let Some(holds) = self.view.ask(&self.compiled.layout, event, test)
+        {
+            return Ok(holds);
+        }
         match self.resolve(event, now) {
             Ok(Vrl::Boolean(holds)) => Ok(holds),
             Ok(other) => Err(format!(

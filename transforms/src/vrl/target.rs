@@ -16,6 +16,7 @@ use super::guard::Look;
 use super::layout::{Layout, Root};
 use super::load::{self, Shapes, Shared};
 use super::merge::MERGED;
+use super::native::Test;
 use super::values;
 use super::write::{self, Writer};
 
@@ -72,6 +73,13 @@ impl View {
         self.shapes.meet(&layout.cells, event);
         self.shared.hold(event);
         self.now = values::time(now);
+    }
+
+    /// What a test says of an event.
+    #[inline]
+    pub(super) fn ask(&mut self, layout: &Layout, event: &Event, test: &Test) -> Option<bool> {
+        self.shapes.meet(&layout.cells, event);
+        test.holds(event, &self.shapes)
     }
 
     /// Drops what the last program saw and left.
