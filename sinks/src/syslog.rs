@@ -1,13 +1,13 @@
 //! `syslog` sends events as RFC 5424 messages over TCP, TLS (RFC 5425) or UDP (RFC 5426), with CEF, JSON or text inside.
 //!
 //! - TCP, TLS: a write is delivered when the other machine has acknowledged every byte and has not closed; otherwise all
-//!   of it is sent again on a new connection, and the receiver tells doubles by the id of the event
-//! - what the receiving program had not yet read from its kernel when it died is lost: syslog has no answers. Use `nats`
-//!   or `elasticsearch` where that matters
+//!   of it is sent again on a new connection, after what was sent in the seconds before (`resend`)
+//! - best effort all the same: syslog has no answers. `config` says what is lost when
 //! - UDP: nothing is known of a datagram but that it was sent, or that nobody listens; a message is never split
 
 mod config;
 mod message;
+mod recent;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,14 +17,15 @@ use async_trait::async_trait;
 use pipeline::net::{Dialer, Wire};
 use pipeline::{Event, Events, Fate, Reason, ReasonKind, Sink, WriteError, Written};
 use tokio::net::UdpSocket;
+use tokio::time::Instant;
 
 pub use self::config::Config;
 use self::config::Framing;
 use self::message::{Messages, TooLong};
+use self::recent::Recent;
 
 /// Longest wait for goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
-/// Of a refused message, so many may be named in one answer of ours to the engine.
 const NOBODY: &str = "nobody listens there (ICMP port unreachable); the datagrams are sent again";
 
 struct Syslog {
@@ -41,7 +42,7 @@ enum Transport {
     Stream {
         dialer: Dialer,
         framing: Framing,
-        wire: Option<Wire>,
+        line: Line,
         patience: Duration,
     },
     Udp {
@@ -49,6 +50,14 @@ enum Transport {
         port: u16,
         socket: Option<UdpSocket>,
     },
+}
+
+/// The one connection, and what may have been lost with the one before.
+struct Line {
+    /// The sink's own, for the log.
+    id: String,
+    wire: Option<Wire>,
+    recent: Recent,
 }
 
 #[async_trait]
@@ -63,14 +72,14 @@ impl Sink for Syslog {
 
     async fn healthcheck(&mut self) -> Result<(), Reason> {
         match &mut self.transport {
-            Transport::Stream { dialer, wire, .. } => connected(dialer, wire).await.map(|_| ()),
+            Transport::Stream { dialer, line, .. } => line.connected(dialer).await.map(|_| ()),
             Transport::Udp { host, port, socket } => bound(host, *port, socket).await.map(|_| ()),
         }
     }
 
     async fn close(&mut self) -> Result<(), Reason> {
-        if let Transport::Stream { wire, .. } = &mut self.transport
-            && let Some(wire) = wire.take()
+        if let Transport::Stream { line, .. } = &mut self.transport
+            && let Some(wire) = line.wire.take()
         {
             wire.close(GOODBYE).await.map_err(|why| broken(&why))?;
         }
@@ -84,7 +93,7 @@ impl Syslog {
         let Transport::Stream {
             dialer,
             framing,
-            wire: kept,
+            line,
             patience,
         } = &mut self.transport
         else {
@@ -101,19 +110,14 @@ impl Syslog {
                 }
             }
         }
-        if !self.buffer.is_empty() {
-            let wire = connected(dialer, kept).await.map_err(again)?;
-            let mut sent = wire.write_all(&self.buffer, *patience).await;
-            if sent.is_ok() {
-                sent = wire.settle(*patience).await;
-            }
-            if let Err(why) = sent {
-                // How much of it was read nobody knows, so all of it goes once more.
-                *kept = None;
-                return Err(again(broken(&why)));
-            }
+        let mut bytes = self.buffer.len();
+        if bytes > 0 {
+            let resent = line.send(dialer, &self.buffer, *patience).await;
+            bytes += resent.map_err(again)?;
+            let sent = events.len() - refused.len();
+            line.recent.keep(&mut self.buffer, sent, Instant::now());
         }
-        finish(self.buffer.len(), refused)
+        finish(bytes, refused)
     }
 
     /// One datagram for each event, in order.
@@ -186,22 +190,64 @@ fn finish(bytes: usize, fates: Vec<(u32, Fate)>) -> Result<Written, WriteError> 
     }
 }
 
-/// The open connection, or a new one where there is none or the other side has closed it.
-async fn connected<'a>(
-    dialer: &Dialer,
-    kept: &'a mut Option<Wire>,
-) -> Result<&'a mut Wire, Reason> {
-    if let Some(open) = kept
-        && open.look().await.is_err()
-    {
-        *kept = None;
+impl Line {
+    /// The open connection, or a new one where there is none or the other side has closed it.
+    async fn connected(&mut self, dialer: &Dialer) -> Result<&mut Wire, Reason> {
+        if let Some(open) = &mut self.wire
+            && let Err(why) = open.look().await
+        {
+            self.ended(&why);
+        }
+        if self.wire.is_none() {
+            let made = dialer.connect().await;
+            self.wire = Some(made.map_err(|why| Reason::new(ReasonKind::Connection, why))?);
+        }
+        self.wire
+            .as_mut()
+            .ok_or_else(|| Reason::new(ReasonKind::Connection, "no connection"))
     }
-    if kept.is_none() {
-        let made = dialer.connect().await;
-        *kept = Some(made.map_err(|why| Reason::new(ReasonKind::Connection, why))?);
+
+    /// Sends what may have been lost with the connection before and then these bytes, and waits until the other machine
+    /// has them. Says how many bytes were sent besides.
+    async fn send(
+        &mut self,
+        dialer: &Dialer,
+        bytes: &[u8],
+        patience: Duration,
+    ) -> Result<usize, Reason> {
+        self.connected(dialer).await?;
+        let Some(wire) = &mut self.wire else {
+            return Err(Reason::new(ReasonKind::Connection, "no connection"));
+        };
+        let sent = async {
+            for owed in self.recent.owed() {
+                wire.write_all(owed, patience).await?;
+            }
+            wire.write_all(bytes, patience).await?;
+            wire.settle(patience).await
+        };
+        if let Err(why) = sent.await {
+            // How much of it was read nobody knows, so all of it goes once more.
+            self.ended(&why);
+            return Err(broken(&why));
+        }
+        let Some((events, bytes)) = self.recent.paid(Instant::now()) else {
+            return Ok(0);
+        };
+        tracing::warn!(
+            component_id = self.id,
+            events,
+            bytes,
+            "the connection to {dialer} broke, and nobody knows how much was read of what was sent over it; the last events went once more, under the same ids"
+        );
+        Ok(bytes)
     }
-    kept.as_mut()
-        .ok_or_else(|| Reason::new(ReasonKind::Connection, "no connection"))
+
+    fn ended(&mut self, why: &io::Error) {
+        self.wire = None;
+        let in_order = why.kind() == io::ErrorKind::UnexpectedEof;
+        self.recent.ended(in_order, Instant::now());
+    }
 }
 
 /// The socket, connected to the address that the name has now.

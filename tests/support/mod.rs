@@ -5,6 +5,7 @@ pub mod http;
 pub mod loki;
 pub mod nats;
 pub mod service;
+pub mod siem;
 pub mod small;
 pub mod store;
 pub mod syslog;

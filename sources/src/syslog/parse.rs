@@ -143,7 +143,10 @@ impl Parser {
             Ok(()) => {
                 let pid = scan::number(bytes(text, read.process));
                 let message = bytes(text, read.message);
-                let lines = memchr::memchr(b'#', message).and_then(|_| write::newlines(message));
+                // JSON and CEF have words of their own for line ends, so there `#012` is text.
+                let lines = memchr::memchr(b'#', message)
+                    .filter(|_| !message.starts_with(b"{") && !message.starts_with(b"CEF:"))
+                    .and_then(|_| write::newlines(message));
                 write::parsed(event, sender, &mut read, pid, lines);
                 Outcome::Parsed
             }
