@@ -62,5 +62,17 @@ pub(crate) fn holds_something(folder: &Path) -> bool {
     crate::disk::numbered(folder, files::ENDING).is_ok_and(|files| !files.is_empty())
 }
 
+/// Removes the folder of a queue that is empty, unless damaged bytes are kept in it: whether those are needed is the
+/// operator's to say.
+pub(crate) fn remove_empty(folder: &Path) -> std::io::Result<()> {
+    for file in [place::path(folder), folder.join(".lock")] {
+        match std::fs::remove_file(file) {
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(why),
+            _ => {}
+        }
+    }
+    std::fs::remove_dir(folder)
+}
+
 #[cfg(test)]
 mod tests;

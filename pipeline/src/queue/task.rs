@@ -91,8 +91,8 @@ impl QueuedSink {
             folder = %self.folder.display(),
             "the disk queue of an earlier configuration is empty now; the sink goes on without it"
         );
-        if let Err(why) = std::fs::remove_dir_all(&self.folder) {
-            tracing::warn!(component_id = self.id, %why, folder = %self.folder.display(), "the empty disk queue cannot be removed");
+        if let Err(why) = super::remove_empty(&self.folder) {
+            tracing::warn!(component_id = self.id, %why, folder = %self.folder.display(), "the folder of the disk queue stays");
         }
         let Some(lane) = self.lane else {
             return end;
