@@ -98,7 +98,7 @@ impl SinkConfig for Config {
     // It is dealt out to the workers, and then to streams: larger than a push.
     const BATCH: BatchDefaults = BatchDefaults {
         max_events: 10_000,
-        max_size: Bytes::mib(4),
+        max_size: Bytes::mib(2),
         timeout: pipeline::Duration::from_secs(1),
     };
     const EXAMPLE: &'static str = r#"endpoint = "http://loki:3100"
