@@ -146,6 +146,10 @@ fn a_source_that_is_changed_under_load_loses_nothing_of_a_sender_that_looks() {
             while !stop.load(Ordering::SeqCst) {
                 let n = sent.fetch_add(1, Ordering::SeqCst);
                 sender.send(&format!("<13>1 - pve1 app - - - number {n}\n"));
+                // So fast that it is always in the middle, and not so fast that the end has to wait for the store.
+                if n % 50 == 0 {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
             }
             sender.connections
         }

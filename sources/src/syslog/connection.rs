@@ -242,7 +242,8 @@ impl Connection {
             if desk.is_full() || self.framer.has_more() {
                 return Outcome::More;
             }
-            if came < room {
+            // Of TLS one record comes at a time, and only silence says that there is no other.
+            if came == 0 || (came < room && !self.stream.is_tls()) {
                 return Outcome::Drained;
             }
         }

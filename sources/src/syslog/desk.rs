@@ -210,10 +210,14 @@ impl Desk {
 
     /// Hands the page over; waits while whoever comes behind has no room.
     pub(super) async fn flush(&mut self) -> Result<(), Stopped> {
-        let empty = self.page.as_ref().is_none_or(LineBatch::is_empty);
-        let Some(page) = self.page.take_if(|_| !empty) else {
+        let Some(page) = self.page.take() else {
             return Ok(());
         };
+        if page.is_empty() {
+            // Only beginnings came; what was said of their senders must not pile up.
+            self.stretches.clear();
+            return Ok(());
+        }
         let (parser, stretches) = (&mut self.parser, &self.stretches);
         let (content, names) = (&mut self.content, self.tls.names);
         let sent = self

@@ -16,8 +16,8 @@ use super::desk::Desk;
 /// Silence is told of this often.
 const IDLE: Duration = Duration::from_secs(1);
 /// At the end, what senders had sent before they heard of it is read for so long at most: megabytes may lie in the kernel
-/// when whoever comes behind is slow.
-const LAST_READS: Duration = Duration::from_secs(10);
+/// when whoever comes behind is slow, and a reload waits 10 s for a source before it cuts it off with what it holds.
+const LAST_READS: Duration = Duration::from_secs(6);
 
 /// Serves until told to stop.
 pub(super) async fn run(
