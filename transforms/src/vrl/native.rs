@@ -132,7 +132,6 @@ impl Place {
 
 impl Known {
     /// VRL's `==`, for which whole numbers and fractions are numbers alike.
-    #[expect(clippy::float_cmp, reason = "VRL compares numbers so")]
     fn equals(&self, found: &Found<'_>) -> bool {
         match (self, found) {
             (Known::Int(a), Found::Value(ValueRef::Int(b))) => *a as f64 == *b as f64,
@@ -143,7 +142,6 @@ impl Known {
     }
 
     /// Whether it is the same value of the same kind.
-    #[expect(clippy::float_cmp, reason = "VRL compares numbers so")]
     fn is(&self, found: &Found<'_>) -> bool {
         match (self, found) {
             (Known::Null, Found::Nothing | Found::Value(ValueRef::Null)) => true,
