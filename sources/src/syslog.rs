@@ -180,20 +180,6 @@ impl SourceConfig for Config {
         let Some(parse) = parse else {
             return Err(errors);
         };
-        let lost = match self.mode {
-            Mode::Udp => "a datagram that gets lost is not noticed",
-            Mode::Tcp => {
-                "what lies in a sender's or a kernel's buffer when either side dies is lost"
-            }
-            // On one machine a writer waits until there is room.
-            Mode::Unix | Mode::UnixDatagram => "",
-        };
-        if !lost.is_empty() {
-            let why = format!("best effort: syslog has no answers, so {lost}");
-            cx.warn(BuildError::key("mode", why).help(
-                "where every event counts, read the journal or the files on the node itself, or let the sender publish into JetStream (`nats`)",
-            ));
-        }
         errors.finish(Box::new(Syslog {
             mode: self.mode,
             listen,
