@@ -40,7 +40,7 @@ struct Syslog {
 
 enum Transport {
     Stream {
-        dialer: Dialer,
+        dialer: Box<Dialer>,
         framing: Framing,
         line: Line,
         patience: Duration,

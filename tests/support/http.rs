@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Ground;
+#[allow(unused_imports, reason = "each test uses its part")]
 pub use super::syslog::free_port;
 
 /// Who may send to a [`receiver`].
