@@ -1,6 +1,10 @@
 //! A sink with a disk queue, and everything going wrong around it: nothing is lost, and nothing is stored twice.
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+#![allow(
+    clippy::print_stdout,
+    reason = "the curve of memory is worth a look when the test is run by hand"
+)]
 
 #[allow(dead_code, reason = "each test uses its part")]
 mod support;

@@ -64,7 +64,11 @@ fn killed_while_it_holds_parts_it_loses_none_and_makes_every_message_once() {
             .map(|line| format!("line {line} of {n}"))
             .collect();
         let first = format!("{HEADER} message {n}");
-        expected.push([&[first.clone()], &further[..]].concat().join("\n"));
+        expected.push(
+            [std::slice::from_ref(&first), &further[..]]
+                .concat()
+                .join("\n"),
+        );
         let mut all = vec![format!("{front}{first}\n")];
         all.extend(further.iter().map(|line| format!("{front}--> {line}\n")));
         all.reverse();
@@ -146,8 +150,11 @@ fn what_is_held_when_the_program_stops_goes_on_at_the_next_start() {
     assert_eq!(program.stop(), Some(0), "{}", ground.log());
 }
 
+/// Host, program, message, and whether something is missing.
+type Whole = (String, String, String, bool);
+
 /// The frames of the case, and what it says comes out: host, program, message, and whether something is missing.
-fn case() -> (Vec<String>, Vec<(String, String, String, bool)>) {
+fn case() -> (Vec<String>, Vec<Whole>) {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/cases/join/lines-of-esxi-and-parts-of-vcenter-become-whole-messages");
     let frames = std::fs::read_to_string(folder.join("in.log")).unwrap();

@@ -176,7 +176,12 @@ encoding = { codec = "cef" }"#;
                 socket: None,
             }),
             Mode::Tcp => Some(Transport::Stream {
-                dialer: Box::new(errors.take(Dialer::new(&host, port, self.tls.as_ref(), patience))?),
+                dialer: Box::new(errors.take(Dialer::new(
+                    &host,
+                    port,
+                    self.tls.as_ref(),
+                    patience,
+                ))?),
                 framing: self.framing,
                 line: Line {
                     id: cx.id().to_owned(),
