@@ -36,6 +36,10 @@ pub(super) fn run(args: &Args, level: Option<&str>, data_dir: &Path) -> Exit {
         nodes.iter().map(|node| node.id.clone()).collect()
     };
     let (sources, sinks) = (ids(&graph.sources), ids(&graph.sinks));
+    say::aside(&format!(
+        "Events that never were go to the sinks of this graph: {}.\n",
+        sinks.join(", ")
+    ));
     let mut job = Job::new(graph, None);
     // With a number of lines the receivers get the time to take them all.
     job.grace = Duration::from_secs(if args.count.is_some() { 60 } else { 2 });

@@ -55,7 +55,7 @@ fn json_has_places_and_remedies() {
     let expected = serde_json::json!([{
         "severity": "error", "file": "site.toml", "line": 1, "column": 1, "end_line": 1, "end_column": 7,
         "path": "colour", "message": "a configuration has no key `colour`",
-        "help": "its keys are `data_dir`, `cluster`, `admin`, `redaction`, `log`, `tests`, `sources`, `transforms` and `sinks`",
+        "help": "its keys are `data_dir`, `cluster`, `admin`, `redaction`, `log`, `tests`, `sources`, `transforms`, `sinks` and `enrichment_tables`",
         "note": null,
     }]);
     assert_eq!(json, expected);
@@ -98,7 +98,7 @@ fn a_wrong_type_says_what_to_write() {
         ),
         (
             "encoding.codec = \"jsn\"",
-            "sinks.out.encoding.codec: `codec` cannot be \"jsn\" | did you mean \"json\"? It can be \"json\", \"text\", \"logfmt\" or \"pretty\"",
+            "sinks.out.encoding.codec: `codec` cannot be \"jsn\" | did you mean \"json\"? It can be \"json\", \"text\", \"logfmt\", \"cef\" or \"pretty\"",
         ),
         (
             "auth = { strategy = \"basic\", user = 5, password = \"x\" }",
