@@ -415,7 +415,8 @@ fn redact_event(event: &mut Event, redactor: &Redactor) -> u64 {
             }
             let mut owned =
                 matches!(value, ValueRef::List(_) | ValueRef::Map(_)).then(|| value.to_owned())?;
-            redact_tree(&mut owned, redactor).then_some((field, owned))
+            let rows = field.path() == CHANGES;
+            redact_tree(&mut owned, redactor, rows).then_some((field, owned))
         })
         .collect();
     let changed = !changes.is_empty();
@@ -429,7 +430,10 @@ fn redact_event(event: &mut Event, redactor: &Redactor) -> u64 {
     u64::from(changed)
 }
 
-fn redact_tree(value: &mut Value, redactor: &Redactor) -> bool {
+/// Rows of changes; there a `key` is the name of what was changed, and no key of a certificate.
+const CHANGES: &str = "pve.changes";
+
+fn redact_tree(value: &mut Value, redactor: &Redactor, rows: bool) -> bool {
     match value {
         Value::Str(text) => match redactor.redact_str(text) {
             Some(clean) => {
@@ -439,17 +443,43 @@ fn redact_tree(value: &mut Value, redactor: &Redactor) -> bool {
             None => false,
         },
         Value::List(values) => values.iter_mut().fold(false, |changed, value| {
-            redact_tree(value, redactor) | changed
+            redact_tree(value, redactor, rows) | changed
         }),
         Value::Map(members) => members.iter_mut().fold(false, |changed, (key, value)| {
             if let Value::Str(text) = value
                 && redactor.is_secret_key(key)
+                && !(rows && key == "key")
             {
                 *text = redactor.redact_value(text);
                 return true;
             }
-            redact_tree(value, redactor) | changed
+            redact_tree(value, redactor, key == "changes") | changed
         }),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventId;
+    use crate::event::Field;
+
+    #[test]
+    fn the_key_of_a_change_is_a_name_and_other_keys_are_secrets() {
+        let redactor = Redactor::new(&crate::redact::RedactOptions::default(), &[]);
+        let rows = serde_json::json!([{ "key": "cores", "old": "2", "password": "hunter2" }]);
+        let mut event = Event::new(EventId([1, 2]), Time(0));
+        event.set(Field::new("pve.changes"), Value::from_json(rows.clone()));
+        event.set(
+            Field::new("pve.params"),
+            Value::from_json(serde_json::json!({ "key": "PEM", "changes": rows })),
+        );
+        assert_eq!(redact_event(&mut event, &redactor), 1);
+        let json = event.to_json().to_string();
+        assert!(
+            json.contains("cores") && !json.contains("hunter2") && !json.contains("PEM"),
+            "{json}"
+        );
     }
 }
