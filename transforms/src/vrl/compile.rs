@@ -310,6 +310,9 @@ fn remedy(message: &str, marked: &str) -> Option<&'static str> {
         ("call to undefined function", "decode_snappy" | "decode_lz4") => {
             Some("not offered: what is packed so may claim any length")
         }
+        ("call to undefined function", "parse_xml" | "parse_ruby_hash" | "unflatten") => {
+            Some("not offered: it goes as deep as its text, which a sender chooses")
+        }
         ("call to undefined function", "sha1" | "sha2" | "sha3" | "md5" | "hmac") => {
             Some("`sha256(value)` and `hmac_sha256(value, key)` are offered")
         }

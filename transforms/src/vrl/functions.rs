@@ -4,6 +4,7 @@ mod bounded;
 mod grok;
 mod hash;
 mod host;
+mod long;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ pub(super) fn all() -> Vec<Box<dyn Function>> {
     let mut all = vrl::stdlib::all();
     all.retain(|theirs| !bounded::NOT_OFFERED.contains(&name(&**theirs)));
     all.retain(|theirs| !ours.iter().any(|own| name(&**own) == name(&**theirs)));
+    let mut all: Vec<_> = all.into_iter().map(long::bounded).collect();
     all.extend(ours);
     all
 }

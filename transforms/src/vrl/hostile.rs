@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use pipeline::testing::{self, json};
-use pipeline::{Event, events};
+use pipeline::{Context, Event, Kind, events};
 
-use super::Ran;
 use super::tests::runner;
+use super::{Ran, Use, Written, compile};
 use crate::remap;
 
 fn run(program: &str, event: &mut Event) -> Result<(), String> {
@@ -133,6 +133,59 @@ fn what_was_packed_small_is_not_unpacked_without_end() {
         (&json["x"], &json["y"], &json["z"]),
         (&json!("text"), &json!("text"), &json!("text"))
     );
+}
+
+#[test]
+fn a_path_from_an_event_goes_only_so_deep() {
+    let dots = "a.".repeat(4000);
+    let mut event = testing::events([json!({"message": dots})]).remove(0);
+    let why = run(
+        ".x = set!({}, split(string!(.message), \".\"), 1)",
+        &mut event,
+    )
+    .unwrap_err();
+    assert!(why.contains("at most 64"), "{why}");
+    run(".x = set!({}, [\"a\", \"b\"], 1)", &mut event).unwrap();
+    assert_eq!(event.to_json()["x"]["a"]["b"], 1);
+}
+
+#[test]
+fn what_goes_as_deep_as_its_text_is_not_offered() {
+    for call in [
+        "parse_xml!(.x)",
+        "parse_ruby_hash!(.x)",
+        "unflatten(object!(.x))",
+    ] {
+        let program = format!(".y = {call}").into();
+        let cx = Context::for_tests(Kind::Transform, "remap");
+        let why = compile(Written::Here(&program), Use::Remap, &cx)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(why.contains("not offered"), "{call}: {why}");
+    }
+}
+
+#[test]
+fn a_text_in_the_place_of_its_own_letters_is_not_made() {
+    let long = "x".repeat(60_000);
+    let mut event =
+        testing::events([json!({"message": long, "refs": "$0".repeat(30_000)})]).remove(0);
+    for program in [
+        ".y = replace(string!(.message), \"x\", string!(.message))",
+        ".y = replace(string!(.message), r'.+', string!(.refs))",
+        ".y = join!(split(string!(.message), \"\"), string!(.message))",
+    ] {
+        let why = run(program, &mut event).unwrap_err();
+        assert!(why.contains("at most 64 MiB"), "{program}: {why}");
+    }
+    run(
+        ".y = replace(string!(.message), \"x\", \"y\"); .z = join!([\"a\", \"b\"], \"-\")",
+        &mut event,
+    )
+    .unwrap();
+    assert_eq!(event.to_json()["y"], "y".repeat(60_000));
+    assert_eq!(event.to_json()["z"], "a-b");
 }
 
 #[test]

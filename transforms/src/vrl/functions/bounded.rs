@@ -1,6 +1,7 @@
 //! Functions of VRL whose result can be larger than any bound, with one: what was packed small, a place far behind the end
 //! of a list, a text times a number from an event. What else packs texts (`decode_snappy`, `decode_lz4`) believes any
-//! length that is claimed, and is not offered.
+//! length that is claimed, and is not offered; neither is what goes as deep as its text does (`parse_xml`,
+//! `parse_ruby_hash`, `unflatten`), for a line of 8 KB would overflow the stack and end the program.
 
 use std::io::Read;
 
@@ -13,8 +14,17 @@ const LONGEST: usize = 16 << 20;
 /// Places of a list that can be set.
 const PLACES: i64 = 100_000;
 
+/// Longest path that can be set [parts].
+const DEPTH: usize = 64;
+
 /// Names of VRL's functions that are not offered.
-pub(super) const NOT_OFFERED: &[&str] = &["decode_snappy", "decode_lz4"];
+pub(super) const NOT_OFFERED: &[&str] = &[
+    "decode_snappy",
+    "decode_lz4",
+    "parse_xml",
+    "parse_ruby_hash",
+    "unflatten",
+];
 /// The name of [`Product`]; no program can write it.
 pub(crate) const PRODUCT: &str = "|product|";
 
@@ -160,6 +170,10 @@ impl FunctionExpression for SetFn {
         let path = self.path.resolve(ctx)?.try_array()?;
         let mut value = self.value.resolve(ctx)?;
         let data = self.data.resolve(ctx)?;
+        if path.len() > DEPTH {
+            let parts = path.len();
+            return Err(format!("a path of {parts} parts is too long: at most {DEPTH}").into());
+        }
         for part in &path {
             if let Value::Integer(place) = part
                 && place.unsigned_abs() > PLACES.unsigned_abs()
