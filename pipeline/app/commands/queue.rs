@@ -197,18 +197,21 @@ fn tell(id: &str, report: &Report) -> bool {
 }
 
 fn dump(place: &Place, all: bool, limit: u64) -> Result<Exit, Exit> {
-    let mut left = if limit == 0 { u64::MAX } else { limit };
+    let left = std::cell::Cell::new(if limit == 0 { u64::MAX } else { limit });
     let mut writer = JsonWriter::new(None, None);
     let mut line = Vec::new();
     let mut each = |event: &Event| {
         line.clear();
         writer.write(event, &mut line);
-        left -= 1;
+        left.set(left.get().saturating_sub(1));
         // The writer writes nothing but UTF-8.
-        say::line(say::safe_json(&String::from_utf8_lossy(&line))) && left > 0
+        say::line(say::safe_json(&String::from_utf8_lossy(&line))) && left.get() > 0
     };
     let mut exit = Exit::Done;
     for (id, folder) in place.find()? {
+        if left.get() == 0 {
+            break;
+        }
         let report = queue::read(&folder, all, &mut each).map_err(|why| failed(&why))?;
         for finding in report.findings {
             let text = format!("{id}: {}: {}", finding.code, finding.text);

@@ -60,6 +60,14 @@ pub(super) struct Damage {
     pub(super) next: u64,
 }
 
+impl Damage {
+    /// How many of the missing events were not delivered; `reached` is the first that is not.
+    pub(super) fn lost(&self, reached: u64) -> u64 {
+        let first = self.next.saturating_sub(self.events);
+        self.next.saturating_sub(first.max(reached))
+    }
+}
+
 impl Cursor {
     /// Begins with the first record, which is expected to begin with the event `first`, unless that is [`UNKNOWN`].
     pub(super) fn new(file: File, salt: u64, first: u64) -> Cursor {

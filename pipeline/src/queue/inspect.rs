@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::cursor::{Cursor, Damage, Found};
 use super::files::{DAMAGED, ENDING, keep_aside};
 use super::format::{FILE_HEAD, FileHead, RECORD_HEAD, RecordHead};
-use super::open::{Listed, Listing, OpenError, cut, list, lock, scan};
+use super::open::{Listed, Listing, OpenError, TORN, cut, list, lock, scan};
 use super::place;
 use crate::clock::Clock;
 use crate::disk::sync_folder;
@@ -228,11 +228,20 @@ impl Walk {
             // What a running program is just writing looks like that too.
             if !self.report.in_use {
                 let at = open[0].at;
+                let lost: u64 = open.iter().map(|damage| damage.lost(self.reached)).sum();
+                if open.iter().any(|damage| damage.events > 0) {
+                    let bytes = file.len - at;
+                    let text = format!(
+                        "{path}: {bytes} bytes from {at} on were written whole and are damaged; {lost} events that were not delivered stood in them"
+                    );
+                    self.report.find("checksum", lost, text);
+                    return Ok(());
+                }
                 let text = format!(
                     "{path}: {} bytes from {at} on are no whole record, as after a crash in the middle of a write",
                     file.len - at
                 );
-                self.report.find("torn_tail", 0, text);
+                self.report.find(TORN, 0, text);
             }
             return Ok(());
         }
@@ -333,7 +342,11 @@ fn mend(file: &Listed, listing: &Listing, is_last: bool, mended: &mut Mended) ->
     }
     let mut damages = scanned.damages;
     if is_last && let Some(tail) = scanned.tail {
-        mended.deeds.push(cut(file, &tail)?.text);
+        let reached = match &listing.kept {
+            Some(Ok(kept)) => kept.place.event,
+            _ => 0,
+        };
+        mended.deeds.push(cut(file, &tail, reached)?.text);
     } else {
         damages.extend(scanned.tail);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::cursor::{Cursor, Damage, Found, UNKNOWN};
 use super::files::{DAMAGED, ENDING, Files, One, Size, State, has_no_room, keep_aside};
-use super::format::{BadHead, FILE_HEAD, FileHead, VERSION};
+use super::format::{BadHead, FILE_HEAD, FileHead, RECORD_HEAD, RecordHead, VERSION};
 use super::place::{self, Place};
 use crate::clock::Clock;
 use crate::disk::{Lock, make_folder, numbered, sync_folder};
@@ -183,9 +183,10 @@ pub(super) fn open(folder: &Path, size: Size, clock: Clock) -> Result<Opened, Op
         next_file: listing.files.last().map_or(0, |file| file.number + 1),
         ..State::default()
     };
+    let reached = kept.map_or(0, |place| place.event);
     for file in listing.files.iter().rev() {
         let is_last = state.files.is_empty();
-        if let Some(one) = take_in(file, &listing, is_last, &mut notes).map_err(io)? {
+        if let Some(one) = take_in(file, &listing, is_last, reached, &mut notes).map_err(io)? {
             state.files.push_front(one);
         }
     }
@@ -262,6 +263,7 @@ fn take_in(
     file: &Listed,
     listing: &Listing,
     is_last: bool,
+    reached: u64,
     notes: &mut Vec<Note>,
 ) -> io::Result<Option<One>> {
     let scanned = match file.cursor(listing)? {
@@ -274,7 +276,7 @@ fn take_in(
             None => (head.first, file.len),
         };
         if let Some(tail) = scanned.and_then(|scanned| scanned.tail) {
-            notes.push(cut(file, &tail)?);
+            notes.push(cut(file, &tail, reached)?);
         }
         return Ok(Some(One {
             number: file.number,
@@ -298,7 +300,7 @@ fn take_in(
         let aside = file.path.with_extension(format!("{ENDING}.{DAMAGED}"));
         std::fs::rename(&file.path, &aside)?;
         let text = format!(
-            "nothing in {path} can be read; it is kept as {}",
+            "nothing in {path} can be read, so how many events were in it cannot be told; it is kept as {}",
             aside.display()
         );
         notes.push(Note {
@@ -314,7 +316,7 @@ fn take_in(
         text: format!("the head of {path} is damaged; its records are read all the same"),
     });
     if is_last && let Some(tail) = &scanned.tail {
-        notes.push(cut(file, tail)?);
+        notes.push(cut(file, tail, reached)?);
     }
     Ok(Some(One {
         number: file.number,
@@ -377,11 +379,18 @@ pub(super) fn scan(mut cursor: Cursor, len: u64) -> io::Result<Scanned> {
     Ok(scanned)
 }
 
-/// Cuts off what follows the last good record: a write that a crash cut short. Its bytes are kept unless they are nothing.
-pub(super) fn cut(file: &Listed, tail: &Damage) -> io::Result<Note> {
+/// The code of what a crash in the middle of a write leaves.
+pub(super) const TORN: &str = "torn_tail";
+
+/// Cuts off what follows the last good record; its bytes are kept unless they are nothing. A write that a crash cut short
+/// had not been answered for. A record that was written whole may have been, so its events count as lost.
+/// `reached` is the number of the first event that is not delivered.
+pub(super) fn cut(file: &Listed, tail: &Damage, reached: u64) -> io::Result<Note> {
     let mut kept = String::from("it held nothing but zeros");
     let open = OpenOptions::new().read(true).write(true).open(&file.path)?;
+    let mut torn = true;
     if !is_blank(&open, tail)? {
+        torn = is_torn(&open, tail, file.head.map(|head| head.salt))?;
         kept = match keep_aside(&file.path, tail.at, tail.len) {
             Ok(aside) => format!("it is kept as {}", aside.display()),
             Err(why) => format!("it could not be kept: {why}"),
@@ -389,20 +398,41 @@ pub(super) fn cut(file: &Listed, tail: &Damage) -> io::Result<Note> {
     }
     open.set_len(tail.at)?;
     open.sync_data()?;
-    let events = if tail.events > 0 {
-        format!(" ({} events)", tail.events)
-    } else {
-        String::new()
-    };
-    Ok(Note {
-        code: "torn_tail",
-        lost: 0,
-        text: format!(
-            "{} bytes{events} at the end of {} were no whole record and were cut off, as after a crash in the middle of a write; then they had not been answered for and come again from their source; {kept}",
-            tail.len,
-            file.path.display()
+    let bytes = tail.len;
+    let at_the_end = format!("at the end of {}", file.path.display());
+    let lost = tail.lost(reached);
+    let (code, text) = match (tail.events, torn) {
+        (0, true) => (
+            TORN,
+            format!(
+                "{bytes} bytes {at_the_end} were no whole record and were cut off, as after a crash in the middle of a write; then they had not been answered for and come again from their source; {kept}"
+            ),
         ),
-    })
+        (0, false) => (
+            "checksum",
+            format!(
+                "{bytes} bytes {at_the_end} are damaged and were cut off; how many events stood in them cannot be told, and if their source had been answered they are lost; {kept}"
+            ),
+        ),
+        (events, _) => (
+            "checksum",
+            format!(
+                "{bytes} bytes {at_the_end} were written whole and are damaged, and were cut off; of their {events} events {lost} were not delivered and count as lost: they are, unless a power cut came before their source was answered; {kept}"
+            ),
+        ),
+    };
+    Ok(Note { code, lost, text })
+}
+
+/// Whether the bytes may be the beginning of a record, which is all that a crash of the program leaves.
+fn is_torn(open: &File, tail: &Damage, salt: Option<u64>) -> io::Result<bool> {
+    use std::os::unix::fs::FileExt as _;
+    if tail.len < RECORD_HEAD as u64 {
+        return Ok(true);
+    }
+    let mut head = [0; RECORD_HEAD];
+    open.read_exact_at(&mut head, tail.at)?;
+    Ok(salt.is_none_or(|salt| RecordHead::parse(&head, salt).is_some()))
 }
 
 fn is_blank(file: &File, tail: &Damage) -> io::Result<bool> {

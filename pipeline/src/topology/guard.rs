@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
 use super::health::SinkHealth;
@@ -211,36 +211,69 @@ impl Entry {
     }
 }
 
-/// Runs a program with `input` on its standard input; it dies with the future.
+/// Runs a program with `input` on its standard input; it and what it has started die with the future.
 async fn run(program: &str, arguments: &[String], input: String) -> Result<(), String> {
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(|why| format!("it cannot be started: {why}"))?;
-    if let Some(mut stdin) = child.stdin.take()
-        && let Err(why) = stdin.write_all(format!("{input}\n").as_bytes()).await
-    {
-        // A command is free not to read what it is told.
-        tracing::debug!(program, %why, "the failure command did not read its input");
-    }
-    let done = child
-        .wait_with_output()
-        .await
-        .map_err(|why| format!("nothing is known of its end: {why}"))?;
-    if done.status.success() {
+    let group = Group(child.id());
+    let said = child.stderr.take();
+    let stdin = child.stdin.take();
+    let tell = async {
+        if let Some(mut stdin) = stdin
+            && let Err(why) = stdin.write_all(format!("{input}\n").as_bytes()).await
+        {
+            // A command is free not to read what it is told.
+            tracing::debug!(program, %why, "the failure command did not read its input");
+        }
+    };
+    let hear = async {
+        let mut kept = Vec::new();
+        let mut piece = [0; 512];
+        let Some(mut said) = said else {
+            return kept;
+        };
+        // All of it is read, so that nobody waits for us; only the beginning is kept.
+        while let Ok(read @ 1..) = said.read(&mut piece).await {
+            let room = PRINTED.saturating_sub(kept.len());
+            kept.extend_from_slice(&piece[..read.min(room)]);
+        }
+        kept
+    };
+    let ((), said, done) = tokio::join!(tell, hear, child.wait());
+    let done = done.map_err(|why| format!("nothing is known of its end: {why}"))?;
+    group.ended();
+    if done.success() {
         return Ok(());
     }
-    let said = &done.stderr[..done.stderr.len().min(PRINTED)];
-    let said = String::from_utf8_lossy(said);
-    Err(format!(
-        "{}: {}",
-        done.status,
-        crate::printable(said.trim())
-    ))
+    let said = String::from_utf8_lossy(&said);
+    Err(format!("{done}: {}", crate::printable(said.trim())))
+}
+
+/// A process group that is ended when this is dropped.
+struct Group(Option<u32>);
+
+impl Group {
+    /// Its leader has ended by itself; what it left running was meant to stay.
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let pid = self.0.and_then(|pid| i32::try_from(pid).ok());
+        if let Some(leader) = pid.and_then(rustix::process::Pid::from_raw) {
+            // One that is gone already needs no signal.
+            let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -360,5 +393,30 @@ mod tests {
         assert_eq!(why, "exit status: 3: no disk");
         let why = run("/nonexistent", &[], String::new()).await.unwrap_err();
         assert!(why.starts_with("it cannot be started"));
+    }
+
+    #[tokio::test]
+    async fn a_command_that_takes_too_long_takes_its_children_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let alive = folder.path().join("alive");
+        // The shell waits for a child that would write in a second.
+        let script = format!("(sleep 1; touch {}) & wait", alive.display());
+        let arguments = ["-c".to_owned(), script];
+        let limit = Duration::from_millis(100);
+        assert!(
+            tokio::time::timeout(limit, run("sh", &arguments, String::new()))
+                .await
+                .is_err()
+        );
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert!(!alive.exists());
+    }
+
+    #[tokio::test]
+    async fn a_command_that_talks_without_end_takes_no_memory() {
+        let arguments =
+            ["-c", "head -c 10000000 /dev/zero | tr '\\0' x >&2; exit 1"].map(str::to_owned);
+        let why = run("sh", &arguments, String::new()).await.unwrap_err();
+        assert!(why.len() < PRINTED + 100, "{}", why.len());
     }
 }

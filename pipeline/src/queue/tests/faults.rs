@@ -117,6 +117,24 @@ fn a_flipped_bit_costs_one_record_which_is_counted_and_kept() {
 }
 
 #[test]
+fn a_flipped_bit_in_the_last_record_is_counted_too() {
+    let data = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(data.path(), 1 << 20);
+    bench.write(0..10).unwrap();
+    let start = std::fs::metadata(bench.file(0)).unwrap().len() as usize;
+    bench.write(10..30).unwrap();
+    bench.files = None;
+    bench.spoil(0, |bytes| bytes[start + RECORD_HEAD + 60] ^= 4);
+    bench.open();
+    let note = &bench.notes[0];
+    assert_eq!((note.code, note.lost), ("checksum", 20), "{note:?}");
+    assert!(note.text.contains("written whole"), "{note:?}");
+    assert_eq!(bench.read(), ((0..10).collect(), 0));
+    let kept = bench.file(0).with_extension(format!("at-{start}.damaged"));
+    assert!(kept.exists(), "{:?}", bench.names());
+}
+
+#[test]
 fn a_damaged_last_record_of_a_file_is_counted_by_what_comes_behind() {
     let data = tempfile::tempdir().unwrap();
     let mut bench = Bench::new(data.path(), 600);
