@@ -2,7 +2,8 @@
 //!
 //! - in: every entry after the stored cursor; journals that were rotated or vacuumed meanwhile are read on at their oldest
 //!   entry, and what is missing is told (PVE-9014)
-//! - out: `message`, `@timestamp`, `host.*`, `process.*`, `systemd.*`, `log.syslog.*`; all other fields under `journald`
+//! - out: `message`, `@timestamp`, `host.*`, `process.*`, `systemd.*`, `log.syslog.*`; all other fields under `journald`,
+//!   as are an entry's further messages; one with more than 1024 fields is cut, marked (`pve.truncated`) and counted
 //! - text that is not UTF-8 is read as Latin-1, which is what PVE's daemons write, with its bytes in `pve.raw_b64`
 
 mod child;
@@ -413,6 +414,11 @@ impl Reading<'_> {
             excluded.flat_map(|(field, values)| values.iter().map(move |v| (field, v)));
         if excluded.any(|(field, value)| entry.has(field, value)) {
             return;
+        }
+        if entry.left_out > 0 {
+            self.out
+                .metrics()
+                .error("fields_left_out", pipeline::telemetry::Stage::Receiving, 1);
         }
         events.push(maker.event(entry, now));
     }

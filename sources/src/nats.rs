@@ -2,15 +2,18 @@
 //!
 //! - in: a JSON object (another pvetrail's event keeps its id and fields), or text
 //! - out: the object's fields, or `message`; `nats.delivered` where a message came for the second time or more
+//! - id: the event's own, else `Nats-Msg-Id`: 32 hex digits as they are; one of another form counts within its stream, by
+//!   core within its subject
 //! - JetStream: a durable pull consumer; acknowledged after delivery, kept alive by `+WPI` until then, never NAK; a message
 //!   that can go nowhere is first durable in the dead letters, then terminated
-//! - core: what comes while nobody listens, or faster than it is taken, is lost; the latter is counted
+//! - core: what comes while nobody listens, or faster than it is taken, is lost; the latter is counted and told (PVE-9014)
 
 mod config;
 mod consumer;
 mod core;
 mod decode;
 mod line;
+mod losses;
 mod pull;
 mod reply;
 mod stream;

@@ -7,8 +7,10 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 use super::place::{Gap, Place};
 
-/// Most fields of an entry that are kept.
-const MOST_FIELDS: usize = 1024;
+/// Most fields of an entry that are kept; journald takes as many from a program.
+pub(super) const MOST_FIELDS: usize = 1024;
+/// Room beyond that for what journald itself says of the program, which stands behind what the program said.
+const MOST_TRUSTED: usize = 128;
 /// What journald says when it threw entries of a unit away, because there were too many.
 const SUPPRESSED: &str = "a596d6fe7bfa4994828e72309e95d61e";
 
@@ -26,7 +28,11 @@ pub(super) enum Raw {
 
 /// One entry.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Entry(pub(super) Vec<(String, Raw)>);
+pub(super) struct Entry {
+    pub(super) fields: Vec<(String, Raw)>,
+    /// Values for which there was no room.
+    pub(super) left_out: u64,
+}
 
 impl Entry {
     pub(super) fn read(text: &[u8]) -> Result<Entry, String> {
@@ -34,7 +40,7 @@ impl Entry {
     }
 
     fn get(&self, field: &str) -> Option<&Raw> {
-        self.0
+        self.fields
             .iter()
             .find(|(held, _)| held == field)
             .map(|(_, raw)| raw)
@@ -108,9 +114,15 @@ impl<'de> Deserialize<'de> for Entry {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
                 let mut fields: Vec<(String, Raw)> = Vec::with_capacity(32);
+                let mut left_out = 0;
                 while let Some(name) = map.next_key::<String>()? {
                     let raw: Raw = map.next_value()?;
-                    let room = fields.len() < MOST_FIELDS;
+                    let trusted = if name.starts_with('_') {
+                        MOST_TRUSTED
+                    } else {
+                        0
+                    };
+                    let room = fields.len() < MOST_FIELDS + trusted;
                     match fields.iter_mut().find(|(held, _)| *held == name) {
                         // Old versions print a field again for each of its values.
                         Some((_, Raw::Many(all))) => all.push(raw),
@@ -119,10 +131,10 @@ impl<'de> Deserialize<'de> for Entry {
                             *held = Raw::Many(vec![first, raw]);
                         }
                         None if room => fields.push((name, raw)),
-                        None => {}
+                        None => left_out += 1,
                     }
                 }
-                Ok(Entry(fields))
+                Ok(Entry { fields, left_out })
             }
         }
         deserializer.deserialize_map(Fields)

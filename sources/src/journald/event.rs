@@ -4,7 +4,7 @@ use pipeline::lines::base64;
 use pipeline::{Event, EventId, Field, Preset, Time, Value, fields};
 
 use super::child::Line;
-use super::entry::{Entry, Raw};
+use super::entry::{Entry, MOST_FIELDS, Raw};
 use crate::syslog::parse::priority::{with_facility, with_severity};
 
 /// Longest value; of a longer one the head is kept [bytes].
@@ -92,10 +92,14 @@ impl Maker {
         self.numbers(&entry, &mut event);
         let named = entry.text("SYSLOG_IDENTIFIER").is_some();
         let mut rest = Vec::new();
-        let mut cut = false;
-        for (name, raw) in entry.0 {
+        let left_out = entry.left_out;
+        let mut cut = left_out > 0;
+        for (name, raw) in entry.fields {
             if name == "MESSAGE" {
-                message(raw, &mut event);
+                let more = message(raw, &mut event);
+                if !more.is_empty() {
+                    rest.push(("message".to_owned(), value(Raw::Many(more), &mut cut)));
+                }
                 continue;
             }
             if READ.contains(&name.as_str()) {
@@ -120,6 +124,11 @@ impl Maker {
         if !rest.is_empty() {
             rest.sort_by(|a, b| a.0.cmp(&b.0));
             event.set(self.rest, Value::Map(rest));
+        }
+        if left_out > 0 {
+            let why =
+                format!("the entry has more than {MOST_FIELDS} fields: {left_out} are left out");
+            event.set(fields::ERROR_MESSAGE, why);
         }
         if cut {
             event.set(fields::PVE_TRUNCATED, true);
@@ -200,10 +209,14 @@ fn cursor_in(text: &[u8]) -> Option<String> {
     (cursor.len() < 512).then(|| cursor.to_owned())
 }
 
-fn message(raw: Raw, event: &mut Event) {
-    let raw = match raw {
-        Raw::Many(mut all) if !all.is_empty() => all.swap_remove(0),
-        raw => raw,
+/// The first text becomes the message; gives the others.
+fn message(raw: Raw, event: &mut Event) -> Vec<Raw> {
+    let (raw, more) = match raw {
+        Raw::Many(mut all) if !all.is_empty() => {
+            let first = all.iter().position(|raw| *raw != Raw::Null).unwrap_or(0);
+            (all.remove(first), all)
+        }
+        raw => (raw, Vec::new()),
     };
     let (mut text, bytes) = match raw {
         Raw::Text(text) => (text, None),
@@ -231,6 +244,7 @@ fn message(raw: Raw, event: &mut Event) {
         event.set(fields::PVE_RAW_B64, base64(&bytes));
     }
     event.set(fields::MESSAGE, text);
+    more
 }
 
 /// Bytes as text; those that were none as well.

@@ -168,7 +168,38 @@ fn nonsense_is_an_error_or_an_entry_and_never_a_panic() {
     );
     let many: String = (0..5000).map(|n| format!("\"F{n}\": \"x\",")).collect();
     let entry = Entry::read(format!("{{{many} \"Z\": \"z\"}}").as_bytes()).unwrap();
-    assert_eq!(entry.0.len(), 1024);
+    assert_eq!((entry.fields.len(), entry.left_out), (1024, 3977));
+}
+
+#[test]
+fn further_messages_are_kept_and_fields_without_room_leave_a_mark() {
+    for (message, text, more) in [
+        (
+            json!(["first", "second", [106, 252]]),
+            "first",
+            json!(["second", "jü"]),
+        ),
+        (json!([null, "second"]), "second", json!([null])),
+        (json!("only"), "only", Value::Null),
+    ] {
+        let read = event(&printed(1, json!({"MESSAGE": message})));
+        assert_eq!(
+            (&read["message"], &read["journald"]["message"]),
+            (&json!(text), &more)
+        );
+        assert_eq!(read["pve"]["truncated"], Value::Null);
+    }
+    let mut many: String = (0..1030).map(|n| format!("\"F{n}\": \"x\",")).collect();
+    many.push_str("\"_UID\": \"33\"");
+    let text = printed(1, json!({}));
+    let read = event(&format!("{},{many}}}", text.trim_end_matches('}')));
+    assert_eq!(read["pve"]["truncated"], true);
+    let had = serde_json::from_str::<Value>(&text).unwrap();
+    let left_out = 1030 + had.as_object().unwrap().len() - 1024;
+    let told = format!("the entry has more than 1024 fields: {left_out} are left out");
+    assert_eq!(read["error"]["message"], json!(told));
+    // What journald vouches for is there, however much the program said before it.
+    assert_eq!(read["process"]["user"]["id"], "33");
 }
 
 fn place(n: u64) -> Place {

@@ -29,7 +29,8 @@ pub struct Config {
     /// The stream and the consumer that messages are pulled from. Without it core NATS, which keeps nothing.
     #[serde(default)]
     pub jetstream: Option<JetStream>,
-    /// How a message becomes an event.
+    /// How a message becomes an event. Its id is the event's own, else `Nats-Msg-Id`: one of 32 hex digits as it is,
+    /// another one hashed with the name of the stream, by core NATS with the subject.
     #[serde(default)]
     pub decoding: Decoding,
     /// A field that holds the subject of the message, like `nats.subject`; none where it is not said.

@@ -1,15 +1,19 @@
 //! Core NATS: listening, and nothing more.
 
-use std::sync::atomic::Ordering;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Message as Received, Subscriber};
-use futures::stream::select_all;
+use futures::stream::{SelectAll, select_all};
 use futures::{FutureExt as _, StreamExt as _};
+use pipeline::net::nats::Link;
 use pipeline::telemetry::Stage;
-use pipeline::{EventId, Reason, ReasonKind, SourceError, SourceOut, Stopped};
+use pipeline::{Event, EventId, LaneId, Reason, ReasonKind, SourceError, SourceOut, Stopped};
+use tokio::sync::watch;
 
 use super::decode::Message;
+use super::losses::Losses;
 use super::{IDLE, Nats};
 
 /// Messages that wait for us before the library throws the next away [messages].
@@ -58,82 +62,142 @@ async fn listen(source: &Nats, out: &mut SourceOut, ids: &mut Ids) -> Result<Nex
         subscribers.push(subscribed.map_err(|why| failed(why.to_string()))?);
     }
     nats.client.flush().await?;
-    let mut messages = select_all(subscribers);
-    let lane = out.lane("core");
-    let mut link = nats.link();
-    let (mut taken_so_far, mut lost) = (0_u64, 0);
-    loop {
-        let first = tokio::select! {
-            () = out.stopped() => return Ok(Next::End),
-            message = tokio::time::timeout(IDLE, messages.next()) => message,
-            changed = link.changed() => {
-                let now = link.borrow_and_update().clone();
-                if let Some(denial) = now.denial.filter(|denial| denial.to_ascii_lowercase().contains("subscription")) {
-                    return Err(SourceError(format!("the server forbids it: {denial}")));
+    let room = (WAITING * subscribers.len()) as u64;
+    let mut listening = Listening {
+        source,
+        ids,
+        lane: out.lane("core"),
+        losses: Losses::new(nats.client.statistics(), Arc::clone(out.metrics()), room),
+        out,
+        messages: select_all(subscribers),
+        room,
+    };
+    let ended = listening.run(nats.link()).await;
+    listening.finish().await;
+    ended
+}
+
+/// One connection.
+struct Listening<'r> {
+    source: &'r Nats,
+    out: &'r mut SourceOut,
+    ids: &'r mut Ids,
+    lane: LaneId,
+    messages: SelectAll<Subscriber>,
+    losses: Losses,
+    /// Most messages that may wait.
+    room: u64,
+}
+
+impl Listening<'_> {
+    async fn run(&mut self, mut link: watch::Receiver<Link>) -> Result<Next, SourceError> {
+        loop {
+            let first = tokio::select! {
+                () = self.out.stopped() => return Ok(Next::End),
+                message = tokio::time::timeout(IDLE, self.messages.next()) => message,
+                changed = link.changed() => {
+                    let now = link.borrow_and_update().clone();
+                    if let Some(denial) = now.denial.filter(|denial| denial.to_ascii_lowercase().contains("subscription")) {
+                        return Err(SourceError(format!("the server forbids it: {denial}")));
+                    }
+                    if changed.is_err() {
+                        return Err(SourceError("the connection is gone".to_owned()));
+                    }
+                    continue;
                 }
-                if changed.is_err() {
-                    return Err(SourceError("the connection is gone".to_owned()));
+            };
+            let handed_over = match first {
+                Ok(Some(first)) => {
+                    let handed_over = self.hand_over(first).await;
+                    self.losses.glance();
+                    handed_over
                 }
-                continue;
+                Ok(None) => return Err(SourceError("the subscription ended".to_owned())),
+                Err(_) => {
+                    self.losses.look();
+                    if self.source.connector.is_stale() {
+                        return Ok(Next::Anew);
+                    }
+                    self.out.idle(self.lane).await
+                }
+            };
+            if let Err(Stopped) = handed_over {
+                return Ok(Next::End);
             }
-        };
-        let first = match first {
-            Ok(Some(first)) => first,
-            Ok(None) => return Err(SourceError("the subscription ended".to_owned())),
-            Err(_) => {
-                // Nothing waits any more, and the client reads on this very thread: what came and was not taken is lost.
-                let came = nats.client.statistics().in_messages.load(Ordering::Relaxed);
-                let lost_now = came.saturating_sub(taken_so_far);
-                if lost_now > lost {
-                    out.metrics().discarded.add(lost_now - lost);
-                    out.metrics()
-                        .error("slow_consumer", Stage::Receiving, lost_now - lost);
-                    lost = lost_now;
-                }
-                if source.connector.is_stale() {
-                    return Ok(Next::Anew);
-                }
-                match out.idle(lane).await {
-                    Ok(()) => continue,
-                    Err(Stopped) => return Ok(Next::End),
-                }
-            }
-        };
+        }
+    }
+
+    /// Hands over a message, and those that wait behind it.
+    async fn hand_over(&mut self, first: Received) -> Result<(), Stopped> {
         let mut bytes = first.payload.len();
         let mut taken = vec![first];
         while taken.len() < AT_ONCE && bytes < BYTES_AT_ONCE {
-            let Some(Some(message)) = messages.next().now_or_never() else {
+            let Some(Some(message)) = self.messages.next().now_or_never() else {
                 break;
             };
             bytes += message.payload.len();
             taken.push(message);
         }
-        taken_so_far += taken.len() as u64;
-        out.metrics().received_bytes.add(["nats"], bytes as u64);
+        let mut owed = taken.len() as u64;
+        self.losses.took(owed);
+        let metrics = self.out.metrics();
+        metrics.received_bytes.add(["nats"], bytes as u64);
         let mut events = Vec::with_capacity(taken.len());
         for message in taken {
-            match decode(source, &message, ids, out) {
+            match decode(self.source, &message, self.ids, self.out) {
                 Ok(event) => events.push(event),
-                Err((mut event, why)) => {
-                    let reason = Reason::new(ReasonKind::Mapping, why);
-                    while let Err(why) = out.bury(std::slice::from_mut(&mut event), &reason, 1) {
-                        pipeline::log_limited!(
-                            error,
-                            component_id = source.id,
-                            why,
-                            "dead letters cannot be written; the source waits"
-                        );
-                        tokio::select! {
-                            () = tokio::time::sleep(AGAIN) => {}
-                            () = out.stopped() => return Ok(Next::End),
-                        }
-                    }
+                Err((event, why)) => {
+                    let buried = self.bury(event, why).await;
+                    buried.inspect_err(|_| self.losses.gave_up(owed))?;
+                    owed -= 1;
                 }
             }
         }
-        if out.send(lane, events, &()).await.is_err() {
-            return Ok(Next::End);
+        let sent = {
+            let mut sending = pin!(self.out.send(self.lane, events, &()));
+            loop {
+                tokio::select! {
+                    biased;
+                    sent = &mut sending => break sent,
+                    () = tokio::time::sleep(IDLE) => self.losses.glance(),
+                }
+            }
+        };
+        sent.inspect_err(|_| self.losses.gave_up(owed))
+    }
+
+    async fn bury(&mut self, mut event: Event, why: String) -> Result<(), Stopped> {
+        let reason = Reason::new(ReasonKind::Mapping, why);
+        while let Err(why) = self.out.bury(std::slice::from_mut(&mut event), &reason, 1) {
+            pipeline::log_limited!(
+                error,
+                component_id = self.source.id,
+                why,
+                "dead letters cannot be written; the source waits"
+            );
+            self.losses.glance();
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = self.out.stopped() => return Err(Stopped),
+            }
         }
+        Ok(())
+    }
+
+    /// Hands over what came before the end, whatever that is, and counts what cannot be.
+    async fn finish(&mut self) {
+        for subscriber in self.messages.iter_mut() {
+            // Where there is no connection any more, nothing comes.
+            let _ = tokio::time::timeout(AGAIN, subscriber.unsubscribe()).await;
+        }
+        for _ in 0..self.room {
+            let next = tokio::task::unconstrained(self.messages.next()).now_or_never();
+            let Some(Some(message)) = next else { break };
+            if self.hand_over(message).await.is_err() {
+                break;
+            }
+        }
+        self.losses.end();
     }
 }
 
@@ -148,7 +212,7 @@ fn decode(
     message: &Received,
     ids: &mut Ids,
     out: &SourceOut,
-) -> Result<pipeline::Event, (pipeline::Event, String)> {
+) -> Result<Event, (Event, String)> {
     let headers = message.headers.as_ref();
     let id = headers.and_then(|headers| headers.get(async_nats::header::NATS_MESSAGE_ID));
     let message = Message {

@@ -55,7 +55,7 @@ impl Decoder {
         otherwise: impl FnOnce() -> EventId,
     ) -> Result<(Event, bool), Undecodable> {
         let id = || match message.id {
-            Some(text) => EventId::parse(text).unwrap_or_else(|| foreign(message.stream, text)),
+            Some(text) => EventId::parse(text).unwrap_or_else(|| foreign(message, text)),
             None => otherwise(),
         };
         let looks_like_json = message.body.trim_ascii_start().first() == Some(&b'{');
@@ -103,14 +103,15 @@ impl Decoder {
     }
 }
 
-/// An id that the publisher gave in a form of its own is unique within its stream.
-fn foreign(stream: Option<&str>, id: &str) -> EventId {
-    EventId::of_parts(&[
-        b"pve-audit/1",
-        b"nats-msg-id",
-        stream.unwrap_or_default().as_bytes(),
-        id.as_bytes(),
-    ])
+/// An id that the publisher gave in a form of its own is unique within its stream. Core NATS has none and sees to
+/// nothing: two publishers may both count from 1, so an id counts within its subject there.
+fn foreign(message: &Message<'_>, id: &str) -> EventId {
+    let kind: [&[u8]; 2] = [b"pve-audit/1", b"nats-msg-id"];
+    let id = id.as_bytes();
+    match message.stream {
+        Some(stream) => EventId::of_parts(&[kind[0], kind[1], stream.as_bytes(), id]),
+        None => EventId::of_parts(&[kind[0], kind[1], b"", message.subject.as_bytes(), id]),
+    }
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Json>, String> {
@@ -251,6 +252,26 @@ mod tests {
         assert_eq!(id("text", None), EventId([7, 7]));
         assert_eq!(id("a", Some("order-1")), id("b", Some("order-1")));
         assert_ne!(id("a", Some("order-1")), id("a", Some("order-2")));
+    }
+
+    #[test]
+    fn by_core_a_foreign_id_counts_within_its_subject_and_one_of_ours_everywhere() {
+        let id = |stream, subject, id| {
+            let message = Message {
+                stream,
+                subject,
+                id: Some(id),
+                ..message(b"text")
+            };
+            auto(&message).0.id()
+        };
+        assert_eq!(id(None, "pve.a", "1"), id(None, "pve.a", "1"));
+        assert_ne!(id(None, "pve.a", "1"), id(None, "pve.b", "1"));
+        assert_ne!(id(None, "pve.a", "1"), id(Some("pve.a"), "pve.a", "1"));
+        assert_eq!(id(Some("S"), "pve.a", "1"), id(Some("S"), "pve.b", "1"));
+        for subject in ["pve.a", "pve.b"] {
+            assert_eq!(id(None, subject, OURS).to_string(), OURS);
+        }
     }
 
     #[test]
