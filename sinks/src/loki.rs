@@ -264,10 +264,10 @@ impl Loki {
         metrics.restamped.add(out.restamped);
         metrics.metadata_left_out.add(left_out);
         for group in groups {
+            // What goes once more is counted when it comes to its end.
+            let ended = group.entries.iter().filter(|entry| entry.done).count();
             for label in &group.stream.overflow {
-                metrics
-                    .label_overflow
-                    .add([label.as_str()], group.entries.len() as u64);
+                metrics.label_overflow.add([label.as_str()], ended as u64);
             }
             if !group.stream.overflow.is_empty() {
                 pipeline::log_limited!(

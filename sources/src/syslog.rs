@@ -112,7 +112,7 @@ enum Ids {
     #[default]
     Counter,
     /// Host, time, program, process, text, and how many the same there were before: for two receivers that get the same
-    /// messages, whose events then have the same ids.
+    /// messages, whose events then have the same ids. A message that says no time has an id of its receiver's alone.
     Content,
 }
 

@@ -258,11 +258,7 @@ impl Connection {
         } else if made || self.waits.is_none() {
             self.waits = Some(now);
         }
-        if came == room {
-            self.room = (self.room * 2).min(MOST);
-        } else if came < room / 4 {
-            self.room = (self.room / 2).max(LEAST);
-        }
+        self.room = next_room(self.room, came, room, self.framer.has_more());
     }
 
     #[cold]
@@ -280,4 +276,32 @@ fn tell(desk: &Desk, odd: Oddities) {
     desk.error("incomplete_frame", odd.partial);
     desk.error("empty_frame", odd.empty);
     desk.error("frame_too_long", odd.long);
+}
+
+/// Room for the next read, when `came` bytes filled `given`. Where frames are left over for the next page, they are so
+/// short that a large read would only be held in memory, for each of the connections that send such.
+fn next_room(room: usize, came: usize, given: usize, has_more: bool) -> usize {
+    if has_more {
+        LEAST
+    } else if came == given {
+        (room * 2).min(MOST)
+    } else if came < given / 4 {
+        (room / 2).max(LEAST)
+    } else {
+        room
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_grows_with_what_comes_and_not_for_frames_of_a_byte() {
+        assert_eq!(next_room(LEAST, LEAST, LEAST, false), LEAST * 2);
+        assert_eq!(next_room(MOST, MOST, MOST, false), MOST);
+        assert_eq!(next_room(MOST, MOST, MOST, true), LEAST);
+        assert_eq!(next_room(MOST, 10, MOST, false), MOST / 2);
+        assert_eq!(next_room(LEAST, 10, LEAST, false), LEAST);
+    }
 }

@@ -76,7 +76,7 @@ async fn serve(
                 desk.flush_and_rest().await?;
             }
             _ = tick.tick() => {
-                socket.count_drops(desk);
+                socket.count_drops(desk, false);
                 desk.idle().await?;
             }
         }
@@ -87,7 +87,7 @@ async fn serve(
             desk.flush().await?;
         }
     }
-    socket.count_drops(desk);
+    socket.count_drops(desk, true);
     desk.flush().await?;
     Err(Stopped)
 }
@@ -122,7 +122,7 @@ impl Socket {
         }
     }
 
-    fn count_drops(&mut self, desk: &Desk) {
+    fn count_drops(&mut self, desk: &Desk, ends: bool) {
         let Self::Udp(udp) = self else {
             return;
         };
@@ -136,7 +136,7 @@ impl Socket {
                  or let the senders use TCP"
             );
         }
-        udp.gap.add(dropped, desk.out.metrics());
+        udp.gap.add(dropped, ends, desk.out.metrics());
     }
 }
 
@@ -148,9 +148,10 @@ struct Gap {
 }
 
 impl Gap {
-    fn add(&mut self, dropped: u64, metrics: &ComponentMetrics) {
+    /// With `ends` what is left is told now.
+    fn add(&mut self, dropped: u64, ends: bool, metrics: &ComponentMetrics) {
         self.untold += dropped;
-        let rests = self.told.is_some_and(|told| told.elapsed() < GAP);
+        let rests = !ends && self.told.is_some_and(|told| told.elapsed() < GAP);
         if self.untold == 0 || rests {
             return;
         }
@@ -229,7 +230,9 @@ impl Udp {
                 meta.addr,
                 desk,
             ) else {
-                desk.error("origin_not_permitted", 1);
+                // The kernel hands several datagrams of one sender over at once.
+                let datagrams = meta.len.div_ceil(meta.stride.max(1)).max(1);
+                desk.error("origin_not_permitted", datagrams as u64);
                 continue;
             };
             let text = self.slots.get(n * SLOT..n * SLOT + meta.len);
