@@ -39,7 +39,7 @@ fn every_case_shows_what_its_name_says() {
 
 /// Runs the same cases as above, but writes down what comes out: `cargo test --test cases -- --ignored bless`.
 #[test]
-#[ignore = "writes into tests/cases"]
+#[ignore = "writes into tests/cases: cargo test --test cases -- --ignored bless"]
 fn bless() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     for folder in find_cases(&root).expect("tests/cases can be read") {

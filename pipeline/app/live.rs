@@ -256,8 +256,6 @@ fn claim(data_dir: &Path) -> Result<File, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]

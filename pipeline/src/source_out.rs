@@ -231,7 +231,7 @@ impl SourceOut {
         self.hand_over(batch, bytes).await
     }
 
-    /// Nothing more to read in this lane for now; call it about once a second.
+    /// Everything in this lane is read; call it about once a second while that is so.
     pub async fn idle(&mut self, lane: LaneId) -> Result<(), Stopped> {
         let mark = Mark {
             lane,

@@ -190,7 +190,6 @@ pub(crate) fn check_line_size(size: Bytes) -> Result<(), BuildError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use pipeline::Kind;
 

@@ -254,7 +254,6 @@ pub(crate) fn run_id(host: &str, id: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

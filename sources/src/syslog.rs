@@ -303,7 +303,6 @@ impl Source for Syslog {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use pipeline::Kind;
 

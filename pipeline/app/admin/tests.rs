@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! The admin server as a client sees it: health, tokens and roles, reload, certificates that are replaced.
 
 use pipeline::Health;
 use pipeline::telemetry::Kind;

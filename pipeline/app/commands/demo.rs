@@ -187,8 +187,6 @@ fn tempdir() -> Result<Folder, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]

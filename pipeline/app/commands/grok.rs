@@ -182,8 +182,6 @@ fn pointed(pattern: &str, why: &GrokError) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]

@@ -168,7 +168,6 @@ fn intern(path: &str, value: &serde_json::Value) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -84,7 +84,7 @@ pub trait Key: Send {
     fn of(&mut self, event: &Event) -> u64;
 }
 
-/// Why a source gave up for now.
+/// Why a source gave up; it is started again.
 #[derive(Clone, Debug)]
 pub struct SourceError(pub String);
 

@@ -102,7 +102,7 @@ fn top(mut root: Table, shared: &Shared<'_>) -> Option<(Vec<TestCase>, Globals)>
             let message = format!("`{name}` comes with a later version");
             shared.say(
                 Diagnostic::error(entry.key_place, name, message)
-                    .with_help(format!("remove [{name}] for now")),
+                    .with_help(format!("remove [{name}]")),
             );
         }
     }
@@ -376,7 +376,7 @@ impl Saying<'_> {
     }
 }
 
-/// A table in which every string with variables also says, by a digest, what they stand for now: enough to see a change, and
+/// A table in which every string with variables also says, by a digest, what they stand for: enough to see a change, and
 /// no secret is kept for it. What cannot be filled in stays as written.
 pub(super) fn meaning(table: &Table, env: &dyn Env) -> Table {
     fn node(tree: &Tree, env: &dyn Env) -> Tree {

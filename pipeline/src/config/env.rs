@@ -148,7 +148,6 @@ impl Env for FakeEnv {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

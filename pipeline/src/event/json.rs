@@ -397,7 +397,6 @@ fn first_special(text: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::super::EventId;
     use super::*;
     use proptest::prelude::*;

@@ -1,5 +1,4 @@
 //! What an event does with its fields.
-#![allow(clippy::unwrap_used)]
 use super::*;
 
 fn event() -> Event {

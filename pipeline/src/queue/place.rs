@@ -66,7 +66,6 @@ pub(super) fn write(folder: &Path, kept: &Kept) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) enum Step {
     Record(Block, Place),
     /// Events or bytes that are lost.
     Lost(Lost),
-    /// Nothing more for now.
+    /// Nothing more has been written yet.
     Nothing,
 }
 

@@ -1,6 +1,4 @@
 //! A queue without a graph around it: filled by hand, killed, torn, flipped, and emptied by hand.
-#![allow(clippy::unwrap_used)]
-
 mod faults;
 mod mending;
 mod model;

@@ -1,7 +1,5 @@
 //! What is secret goes, what stands beside it stays, and no bytes do harm.
 
-#![allow(clippy::unwrap_used)]
-
 use proptest::prelude::*;
 
 use super::*;

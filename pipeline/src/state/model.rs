@@ -1,8 +1,6 @@
 //! A model of everything around the wrapper that can go wrong, in any order: answers that come late, failures, holes,
 //! sources that start again, crashes before and after every step. In the end everything must have happened once.
 
-#![allow(clippy::unwrap_used)]
-
 mod parts;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,7 +1,5 @@
 //! Saved states that are of no use, disks that do not write, transforms that panic.
 
-#![allow(clippy::unwrap_used)]
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;

@@ -1,6 +1,4 @@
 //! A table that is replaced while it is used, and what the keeper makes of its file.
-#![allow(clippy::unwrap_used)]
-
 use std::path::PathBuf;
 use std::time::Duration;
 

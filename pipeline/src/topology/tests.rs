@@ -1,6 +1,4 @@
 //! Whole graphs of small components, run for real: faults, restarts, reloads.
-#![allow(clippy::unwrap_used)]
-
 mod fused;
 mod gaps;
 mod ready;

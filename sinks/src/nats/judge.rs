@@ -101,7 +101,6 @@ fn source(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn said(code: usize, err_code: u64) -> Fate {

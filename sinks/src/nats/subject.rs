@@ -180,7 +180,6 @@ pub(super) fn overlaps(pattern: &str, covers: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use pipeline::events;
 

@@ -1,3 +1,5 @@
+//! The `syslog` sink against sockets of the test: framing, a receiver that closes, datagrams, every mistake.
+
 use super::*;
 use pipeline::{Context, Kind, SinkConfig as _, events, testing};
 use tokio::io::AsyncReadExt as _;

@@ -1,7 +1,5 @@
 //! Anything may happen to a log in any order; nothing is lost, and nothing is told twice.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 use std::fs;
 

@@ -165,7 +165,6 @@ fn is_date(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn name(path: &str) -> (String, Rank, Option<&'static str>) {

@@ -36,7 +36,7 @@ pub(crate) enum Fate {
 pub(crate) enum Turn {
     /// There may be more.
     Read,
-    /// There is nothing more for now.
+    /// All that was written so far is read.
     End,
     /// The text before the offset is another; nothing on the page counts.
     Truncated,

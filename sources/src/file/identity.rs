@@ -217,7 +217,6 @@ impl fmt::Display for LaneKey {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

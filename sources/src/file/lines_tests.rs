@@ -1,7 +1,5 @@
 //! Cases of `lines.rs`: every text is fed in steps of several sizes and must give the same lines.
 
-#![allow(clippy::unwrap_used)]
-
 use aws_lc_rs::digest;
 use regex::bytes::Regex;
 

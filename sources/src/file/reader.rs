@@ -183,7 +183,6 @@ impl Gunzip {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use flate2::{Compression, write::GzEncoder};
     use std::io::Write as _;

@@ -1,7 +1,5 @@
 //! What is read of a file, and what an operator can set.
 
-#![allow(clippy::unwrap_used)]
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;

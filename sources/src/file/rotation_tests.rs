@@ -1,7 +1,5 @@
 //! Rotations, done by the test, one sentence each. Counts in and out are exact unless the sentence says otherwise.
 
-#![allow(clippy::unwrap_used)]
-
 use super::testing::{World, access, gz, lines_of};
 use std::fs;
 

@@ -1,7 +1,5 @@
 //! A source without an engine: a folder, a clock that only the test moves, and all lines that came out.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;

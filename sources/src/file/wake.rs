@@ -89,7 +89,6 @@ fn meaning(event: &notify::Result<notify::Event>) -> Option<Hint> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::time::Duration;
 

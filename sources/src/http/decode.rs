@@ -287,7 +287,6 @@ impl<'de> Visitor<'de> for Bounded<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use std::io::Write;
 
     use proptest::prelude::*;

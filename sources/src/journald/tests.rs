@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Entries of the journal as events, and the places where some are missing.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;

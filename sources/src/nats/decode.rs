@@ -195,7 +195,6 @@ fn text(message: &Message<'_>, id: EventId) -> (Event, bool) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     const OURS: &str = "0123456789abcdef0123456789abcdef";

@@ -335,7 +335,7 @@ impl Puller {
             component_id = self.way.id,
             status,
             said,
-            "no messages for now"
+            "no messages at this moment"
         );
         if !state.doubts.is_multiple_of(DOUBTS) {
             return Ok(());

@@ -74,7 +74,7 @@ pub(super) enum Cause {
 /// What a look at a connection came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// There is nothing more to read for now.
+    /// All that has arrived is read.
     Drained,
     /// The page is full, and there may be more.
     More,
@@ -170,7 +170,7 @@ impl Connection {
         outcome
     }
 
-    /// What is held back is all there will be, at least for now.
+    /// The sender is silent: what is held back is all there is.
     fn finish(&mut self, desk: &mut Desk) -> Outcome {
         let (page, number) = desk.page();
         let from = self.framer.begin(page);

@@ -70,7 +70,6 @@ impl ContentIds {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn event(time: i64, text: &str) -> Event {

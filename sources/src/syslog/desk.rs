@@ -239,7 +239,7 @@ impl Desk {
         sent
     }
 
-    /// Nothing more to read for now.
+    /// All that has arrived is read.
     pub(super) async fn idle(&mut self) -> Result<(), Stopped> {
         self.out.idle(self.lane).await
     }

@@ -56,7 +56,6 @@ fn find(table: impl BufRead, inode: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

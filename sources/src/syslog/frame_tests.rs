@@ -1,4 +1,5 @@
-#![allow(clippy::unwrap_used)]
+//! Frames are the same however the stream is cut into reads, and nothing of it vanishes.
+
 use proptest::prelude::*;
 
 use super::*;

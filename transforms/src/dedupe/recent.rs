@@ -253,7 +253,6 @@ fn random() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
 
@@ -352,8 +351,8 @@ mod tests {
     /// Not a check: prints what a key costs, together and alone:
     /// `cargo test --release -p transforms what_a_key_costs -- --ignored --nocapture`.
     #[test]
-    #[ignore = "prints a figure and checks nothing"]
-    #[allow(clippy::print_stderr)]
+    #[ignore = "prints a figure: cargo test --release -p transforms what_a_key_costs -- --ignored --nocapture"]
+    #[allow(clippy::print_stderr, reason = "the figure is what it is for")]
     fn what_a_key_costs() {
         const COUNT: u64 = 4_000_000;
         let key = |n: u64| {

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Lookups in every kind of table, tables that are replaced, and mistakes in the configuration.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -433,8 +433,8 @@ fn every_mistake_is_told_with_its_remedy() {
 /// Not a check: prints what a lookup costs:
 /// `cargo test --release -p transforms what_a_lookup_costs -- --ignored --nocapture`.
 #[test]
-#[ignore = "prints a figure and checks nothing"]
-#[allow(clippy::print_stderr)]
+#[ignore = "prints a figure: cargo test --release -p transforms what_a_lookup_costs -- --ignored --nocapture"]
+#[allow(clippy::print_stderr, reason = "the figure is what it is for")]
 fn what_a_lookup_costs() {
     let rows: String = (0..100_000).map(|n| format!("host{n:06},{n}\n")).collect();
     let file = File::new("t.csv", format!("name,rack\n{rows}"));

@@ -305,7 +305,6 @@ fn read_fixed(parts: &[Part], text: &[u8]) -> Option<Time> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn read(format: &str, zone: Option<&str>, text: &str) -> Option<String> {

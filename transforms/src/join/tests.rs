@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Messages that were cut or split by the rules of their senders are whole again.
 
 use std::time::Duration as Length;
 

@@ -1,6 +1,4 @@
 //! What programs make of events.
-#![allow(clippy::unwrap_used)]
-
 use pipeline::testing::{self, TransformBench, json};
 use pipeline::{Event, EventId, events};
 

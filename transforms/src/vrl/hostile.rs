@@ -1,6 +1,4 @@
 //! Programs and events that mean harm, or happen to do it.
-#![allow(clippy::unwrap_used)]
-
 use pipeline::testing::{self, json};
 use pipeline::{Context, Event, Kind, events};
 

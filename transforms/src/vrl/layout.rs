@@ -169,7 +169,6 @@ impl Root {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use vrl::path::parse_target_path;
 

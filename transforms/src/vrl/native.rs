@@ -313,7 +313,6 @@ fn known(node: &Node<Expr>) -> Option<Known> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use pipeline::{Context, Kind};
     use proptest::prelude::*;
 

@@ -1,6 +1,4 @@
 //! What holds for every event and every program.
-#![allow(clippy::unwrap_used)]
-
 use pipeline::testing::{self, Json, json};
 use pipeline::{Buffer, Context, Event, EventId, Field, Kind, Span, Time, Value, fields};
 use proptest::prelude::*;

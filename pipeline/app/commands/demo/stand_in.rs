@@ -139,8 +139,6 @@ fn stand_ins(args: &Args, replaced: &[(String, &str)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn args(files: &[&str]) -> Args {

@@ -1,6 +1,4 @@
 //! What a good configuration becomes.
-#![allow(clippy::unwrap_used)]
-
 use std::path::PathBuf;
 
 use super::{FakeEnv, load, load_in, load_text, mistakes, registry};

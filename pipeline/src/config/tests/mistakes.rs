@@ -1,6 +1,4 @@
 //! Each mistake: at its place, in words that say what to write instead.
-#![allow(clippy::unwrap_used)]
-
 use std::path::PathBuf;
 
 use super::{FakeEnv, lines, load, load_text, mistakes, mistakes_in, registry, sink};
@@ -217,7 +215,7 @@ fn later_versions_are_refused_honestly() {
     let all = mistakes(&format!("retention = {{}}\n{}", sink("port = 1")));
     assert_eq!(
         all,
-        ["1:1 retention: `retention` comes with a later version | remove [retention] for now"]
+        ["1:1 retention: `retention` comes with a later version | remove [retention]"]
     );
 }
 

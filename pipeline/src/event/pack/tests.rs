@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Packed events are the same when they are unpacked, and no bytes make the unpacker panic.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Options of a NATS connection, and what is said when it fails.
 
 use async_nats::{Event, ServerError};
 use tokio::sync::watch;

@@ -1,3 +1,5 @@
+//! CEF: columns, escapes, lengths, and values of a wrong kind.
+
 use super::*;
 use pipeline::{EventId, Time};
 

@@ -1,7 +1,5 @@
 //! Requests in pieces, and what is none.
 
-#![allow(clippy::unwrap_used)]
-
 use super::super::budget::Budget;
 use super::*;
 

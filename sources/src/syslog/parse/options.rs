@@ -110,7 +110,6 @@ impl Networks {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn options(timezone: &str, zones: &[(&str, &str)]) -> Result<ParseOptions, Vec<String>> {

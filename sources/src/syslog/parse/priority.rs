@@ -109,7 +109,6 @@ fn position(names: &[&str], wanted: &str) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

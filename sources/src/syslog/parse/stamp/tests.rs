@@ -1,4 +1,5 @@
-#![allow(clippy::unwrap_used)]
+//! Time stamps in their written forms, held against jiff.
+
 use super::*;
 use proptest::prelude::*;
 
