@@ -382,6 +382,23 @@ fn state(event: &mut Event, facts: LineFacts) {
     }
 }
 
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            out.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
+        }
+    }
+    out
+}
+
+/// `event.hash` of a text: `sha256:` and 64 digits.
+pub fn sha256(text: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text);
+    format!("sha256:{}", hex(digest.as_ref()))
+}
+
 /// RFC 4648 with padding, as `pve.raw_b64` holds bytes that are no text.
 pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

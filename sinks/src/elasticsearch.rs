@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::SLOW;
 use async_trait::async_trait;
 use pipeline::{
     Auth, BatchDefaults, BuildErrors, Bytes, Compression, Context, Encoding, Events, Fate, Reason,
@@ -30,7 +31,7 @@ use serde::Deserialize;
 
 use self::body::Encoder;
 use self::endpoints::Pool;
-use self::send::{Sent, broken};
+use self::send::Sent;
 use crate::compress::Compressor;
 
 pub use self::config::{Bulk, BulkAction, DataStream, Mode};
@@ -41,10 +42,6 @@ const MAX_BODY: usize = 32 << 20;
 
 /// How long a limit learnt from a 413 holds, before a larger body is tried again.
 const LIMIT_HOLDS: Duration = Duration::from_secs(3600);
-
-/// The wait where only a person can help (credentials, a full disk): long enough to be no storm, short enough to go on
-/// soon after.
-const SLOW: Duration = Duration::from_secs(10);
 
 /// Writes events into Elasticsearch or OpenSearch, each under its own id, so that writing twice stores once.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -206,7 +203,7 @@ impl Sink for Elasticsearch {
                 ReasonKind::Server,
                 format!("{origin} answered {status} to `GET /`"),
             )),
-            Err(why) => Err(broken(&why)),
+            Err(why) => Err(why.reason()),
         }
     }
 }

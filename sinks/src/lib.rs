@@ -12,7 +12,13 @@ pub mod syslog;
 mod template;
 pub mod webhook;
 
+use std::time::Duration;
+
 use pipeline::Registry;
+
+/// The wait where only a person can help (credentials, a missing right, a full disk): long enough to be no storm, short
+/// enough to go on soon after.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// Makes every sink known under its `type`.
 pub fn register(registry: &mut Registry) {

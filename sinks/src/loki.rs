@@ -195,7 +195,7 @@ impl Sink for Loki {
                 // A gateway need not know this address.
                 _ => Ok(()),
             },
-            Err(why) => Err(push::broken(&why)),
+            Err(why) => Err(why.reason()),
         }
     }
 }

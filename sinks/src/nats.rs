@@ -14,6 +14,7 @@ mod subject;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::SLOW;
 use async_nats::jetstream;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,9 +29,6 @@ use crate::encode::LineEncoder;
 
 /// Longest wait for a connection before a write is given back to the engine.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The wait where only a person can help: a missing stream, a full one, a missing right.
-const SLOW: Duration = Duration::from_secs(10);
-
 struct Sending {
     id: String,
     connector: NatsConnector,

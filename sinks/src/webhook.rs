@@ -38,9 +38,6 @@ const MAX_BODY: usize = 16 << 20;
 /// How long a limit learnt from a 413 holds, before a larger body is tried again.
 const LIMIT_HOLDS: Duration = Duration::from_secs(3600);
 
-/// The wait where only a person can help (credentials): long enough to be no storm, short enough to go on soon after.
-const SLOW: Duration = Duration::from_secs(10);
-
 /// Sends events to an address by HTTP: as JSON to another pvetrail or to any receiver, as a message to a chat, as alerts
 /// to Alertmanager, or in a form of your own.
 ///

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::{BuildError, Kind, Spanned};
 use crate::config::{Batch as BatchOptions, Globals, Request, nearest};
 use crate::event::digest_parts;
+use crate::lines::hex;
 use crate::table::{Table, Tables};
 
 /// Handed to `build`: who the component is and what holds for the whole program.
@@ -126,10 +127,7 @@ impl Context {
             MACHINE.trim_ascii(),
             self.host().as_bytes(),
         ]);
-        let digits = digest.as_ref().iter().take(3);
-        digits.fold(format!("{}-", self.host()), |id, byte| {
-            format!("{id}{byte:02x}")
-        })
+        format!("{}-{}", self.host(), hex(&digest.as_ref()[..3]))
     }
 
     /// Everything at the top level of the configuration.

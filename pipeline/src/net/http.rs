@@ -22,6 +22,7 @@ use super::response::Response;
 use super::tls::{ClientTls, TlsOptions};
 use super::url::Url;
 use super::{OptionError, Secret};
+use crate::component::{Reason, ReasonKind};
 
 /// Connections to one server that wait for their next request.
 const MAX_IDLE: usize = 8;
@@ -141,6 +142,16 @@ impl HttpError {
             Self::TooLong { .. } => "too_long",
             Self::Options(_) => "options",
         }
+    }
+
+    /// What a sink tells the engine.
+    pub fn reason(&self) -> Reason {
+        let kind = match self {
+            Self::Timeout(_) => ReasonKind::Timeout,
+            Self::Protocol(_) | Self::TooLong { .. } => ReasonKind::Nonsense,
+            _ => ReasonKind::Connection,
+        };
+        Reason::new(kind, self.to_string())
     }
 }
 

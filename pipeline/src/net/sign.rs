@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::Secret;
 use crate::clock::{SECOND, Time};
 use crate::component::{BuildError, BuildErrors};
+use crate::lines::hex;
 
 /// `sign = { … }`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -86,11 +87,7 @@ impl Signer {
     pub fn value(&self, body: &[u8], now: Time) -> String {
         let seconds = now.0.div_euclid(SECOND).to_string();
         let tag = self.context(&seconds, body).sign();
-        let hex: String = tag
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hex = hex(tag.as_ref());
         match self.form {
             SignForm::Timestamped => format!("t={seconds},v1={hex}"),
             SignForm::Plain => format!("sha256={hex}"),

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipeline::net::{HttpError, Response};
+use pipeline::net::Response;
 use pipeline::{Events, Reason, ReasonKind};
 
+use super::Elasticsearch;
 use super::answer::{self, Flag, Outcome};
 use super::trouble::Trouble;
-use super::{Elasticsearch, SLOW};
+use crate::SLOW;
 
 /// The longest answer to a bulk that is read [bytes]; one of 10 000 errors has about 4 MiB.
 const MAX_ANSWER: usize = 64 << 20;
@@ -26,16 +27,6 @@ pub(super) enum Sent {
     TooLarge(Reason),
     /// The server refuses the request as such.
     Refused(Reason),
-}
-
-/// The reason for a request without an answer.
-pub(super) fn broken(why: &HttpError) -> Reason {
-    let kind = match why {
-        HttpError::Timeout(_) => ReasonKind::Timeout,
-        HttpError::Protocol(_) | HttpError::TooLong { .. } => ReasonKind::Nonsense,
-        _ => ReasonKind::Connection,
-    };
-    Reason::new(kind, why.to_string())
 }
 
 impl Elasticsearch {
@@ -81,7 +72,7 @@ impl Elasticsearch {
                         .judge(answer, events, from, count, &pool.root(place).origin())
                         .await;
                 }
-                Err(why) => (broken(&why), None),
+                Err(why) => (why.reason(), None),
             };
             pool.failed(place, &reason.text);
             if !pool.others(tried) {
@@ -173,7 +164,7 @@ impl Elasticsearch {
                 Ok(None) => break,
                 Err(why) => {
                     return Sent::Again {
-                        reason: broken(&why),
+                        reason: why.reason(),
                         after: None,
                     };
                 }

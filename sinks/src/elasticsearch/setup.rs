@@ -8,7 +8,7 @@ use pipeline::{BuildErrors, Context, Reason, ReasonKind};
 use serde_json::{Value, json};
 
 use super::endpoints::{Pool, Server};
-use super::send::{broken, excerpt};
+use super::send::excerpt;
 use super::trouble::Trouble;
 use super::{Config, Mode};
 use crate::template::Template;
@@ -141,7 +141,7 @@ async fn find(pool: &std::sync::Arc<Pool>) -> Result<(usize, Server), Reason> {
                 ReasonKind::Nonsense,
                 format!("{origin} answered {status} and is no search server"),
             ),
-            Err(why) => broken(&why),
+            Err(why) => why.reason(),
         };
     }
     Err(last)
@@ -309,12 +309,12 @@ impl Client<'_> {
         let answer = request
             .send()
             .await
-            .map_err(|why| SetupError::Server(broken(&why)))?;
+            .map_err(|why| SetupError::Server(why.reason()))?;
         let status = answer.status();
         let said = answer
             .bytes(1 << 20)
             .await
-            .map_err(|why| SetupError::Server(broken(&why)))?;
+            .map_err(|why| SetupError::Server(why.reason()))?;
         Ok((status, said))
     }
 

@@ -5,10 +5,8 @@
 
 use std::time::Duration;
 
+use crate::SLOW;
 use pipeline::{Reason, ReasonKind, Time};
-
-/// The wait where only a person can help: long enough to be no storm, short enough to go on soon after.
-pub(super) const SLOW: Duration = Duration::from_secs(10);
 
 /// What an answer means for the push.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use pipeline::net::HttpError;
 use pipeline::{Clock, Events, Fate, Reason, ReasonKind, WriteError, Written};
 
-use super::answer::{self, Answer, Fault, SLOW};
+use super::answer::{self, Answer, Fault};
 use super::body::{Entry, restamp};
 use super::{Fates, Group, Loki, OldEvents, event_of};
+use crate::SLOW;
 
 /// So often the lines an answer tells apart are taken out before halves are tried [times].
 const ROUNDS: u8 = 8;
@@ -71,16 +71,6 @@ impl Outcome {
         }
         Err(WriteError::Partly(self.fates, written))
     }
-}
-
-/// The reason for a request without an answer.
-pub(super) fn broken(why: &HttpError) -> Reason {
-    let kind = match why {
-        HttpError::Timeout(_) => ReasonKind::Timeout,
-        HttpError::Protocol(_) | HttpError::TooLong { .. } => ReasonKind::Nonsense,
-        _ => ReasonKind::Connection,
-    };
-    Reason::new(kind, why.to_string())
 }
 
 impl Loki {
@@ -277,7 +267,7 @@ impl Loki {
                 answer::read(status, &text, after)
             }
             Err(why) => Answer::Again {
-                reason: broken(&why),
+                reason: why.reason(),
                 after: None,
                 all: true,
                 fewer: false,

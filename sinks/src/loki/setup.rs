@@ -10,7 +10,6 @@ use pipeline::net::{Http, Url};
 use pipeline::{BuildErrors, Context, Reason, ReasonKind};
 
 use super::Config;
-use super::push::broken;
 
 /// The longest configuration that is read [bytes]; one has some 100 KiB.
 const MAX_CONFIG: usize = 4 << 20;
@@ -100,7 +99,7 @@ async fn get(http: &Http, url: &Url) -> Result<String, SetupError> {
         .get(url)
         .send()
         .await
-        .map_err(|why| SetupError::Server(broken(&why)))?;
+        .map_err(|why| SetupError::Server(why.reason()))?;
     let (status, origin) = (answer.status(), url.origin());
     if status != 200 {
         let (kind, path) = (ReasonKind::Server, url.path_and_query().into_owned());
@@ -113,7 +112,7 @@ async fn get(http: &Http, url: &Url) -> Result<String, SetupError> {
     let bytes = answer
         .bytes(MAX_CONFIG)
         .await
-        .map_err(|why| SetupError::Server(broken(&why)))?;
+        .map_err(|why| SetupError::Server(why.reason()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

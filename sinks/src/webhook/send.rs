@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use pipeline::net::{HttpError, Response};
+use pipeline::net::Response;
 use pipeline::{Clock, EventId, Events, Reason, ReasonKind, Url, printable};
 
-use super::{SLOW, Webhook};
+use super::Webhook;
+use crate::SLOW;
 
 /// The most of an answer that is read to keep its connection [bytes].
 const MAX_ANSWER: usize = 256 << 10;
@@ -28,15 +29,6 @@ pub(super) enum Sent {
     Refused(Reason),
     /// There is nobody at this address who would take anything.
     Misplaced(Reason),
-}
-
-fn broken(why: &HttpError) -> Reason {
-    let kind = match why {
-        HttpError::Timeout(_) => ReasonKind::Timeout,
-        HttpError::Protocol(_) | HttpError::TooLong { .. } => ReasonKind::Nonsense,
-        _ => ReasonKind::Connection,
-    };
-    Reason::new(kind, why.to_string())
 }
 
 impl Webhook {
@@ -81,7 +73,7 @@ impl Webhook {
             }
             Ok(answer) => judge(answer, &self.uri).await,
             Err(why) => Sent::Again {
-                reason: broken(&why),
+                reason: why.reason(),
                 after: None,
             },
         }

@@ -97,7 +97,7 @@ async fn what_the_answers_mean() {
         let (reason, after) = retry(answer(Answer::new(status, "who?")).await);
         assert_eq!(
             (reason.kind, after),
-            (ReasonKind::Forbidden, Some(SLOW)),
+            (ReasonKind::Forbidden, Some(crate::SLOW)),
             "{status}"
         );
         assert!(reason.text.contains("who?"), "{reason}");

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use pipeline::lines::hex;
 use pipeline::{LineBatch, LineFacts};
 
 /// What is to be said about a line beside its text.
@@ -77,14 +78,11 @@ impl Page for LineBatch {
 
 impl From<Facts> for LineFacts {
     fn from(facts: Facts) -> Self {
-        let hex = |sha256: [u8; 32]| {
-            sha256.iter().fold(String::from("sha256:"), |hex, byte| {
-                hex + &format!("{byte:02x}")
-            })
-        };
         LineFacts {
             tags: facts.partial.then_some("partial").into_iter().collect(),
-            truncated: facts.cut.map(|cut| (cut.bytes, hex(cut.sha256))),
+            truncated: facts
+                .cut
+                .map(|cut| (cut.bytes, format!("sha256:{}", hex(&cut.sha256)))),
             error: None,
         }
     }

@@ -1,6 +1,6 @@
 //! An entry becomes an event: what ECS has a name for under that name, the rest under `journald`.
 
-use pipeline::lines::base64;
+use pipeline::lines::{base64, sha256};
 use pipeline::{Event, EventId, Field, Preset, Time, Value, fields};
 
 use super::child::Line;
@@ -228,15 +228,9 @@ fn message(raw: Raw, event: &mut Event) -> Vec<Raw> {
     let len = text.trim_end_matches(['\n', '\r', '\0']).len();
     text.truncate(len);
     if text.len() > LONGEST {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-        let hex: String = digest
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
         event.set(fields::PVE_TRUNCATED, true);
         event.set(fields::PVE_ORIGINAL_BYTES, text.len() as i64);
-        event.set(fields::EVENT_HASH, format!("sha256:{hex}"));
+        event.set(fields::EVENT_HASH, sha256(text.as_bytes()));
         text.truncate(text.floor_char_boundary(LONGEST));
     }
     if let Some(mut bytes) = bytes {

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
+use pipeline::lines::sha256;
 use pipeline::net::listen::{SocketFile, bind_unix};
 use pipeline::net::{ListenAt, ListenOptions, Networks, Peer};
 use pipeline::{ComponentMetrics, LineFacts, SourceError, Stopped, Told, log_limited};
@@ -357,14 +357,4 @@ fn grow(socket: &socket2::Socket, wanted: usize) -> io::Result<usize> {
     }
     // The kernel doubles what it is asked for, for its own needs.
     Ok(socket.recv_buffer_size()? / 2)
-}
-
-fn sha256(text: &[u8]) -> String {
-    let digest = digest::digest(&digest::SHA256, text);
-    digest
-        .as_ref()
-        .iter()
-        .fold(String::from("sha256:"), |hex, byte| {
-            hex + &format!("{byte:02x}")
-        })
 }

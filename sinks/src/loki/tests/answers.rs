@@ -187,27 +187,23 @@ async fn nothing_is_given_up_for_what_heals() {
         (
             Answer::new(401, "no org id"),
             ReasonKind::Forbidden,
-            Some(answer::SLOW),
+            Some(crate::SLOW),
         ),
         (
             Answer::new(403, ""),
             ReasonKind::Forbidden,
-            Some(answer::SLOW),
+            Some(crate::SLOW),
         ),
         (
             Answer::new(260, "ingestion blocked for user fake"),
             ReasonKind::Blocked,
-            Some(answer::SLOW),
+            Some(crate::SLOW),
         ),
-        (
-            Answer::new(404, ""),
-            ReasonKind::Missing,
-            Some(answer::SLOW),
-        ),
+        (Answer::new(404, ""), ReasonKind::Missing, Some(crate::SLOW)),
         (
             Answer::new(400, "<html>"),
             ReasonKind::Nonsense,
-            Some(answer::SLOW),
+            Some(crate::SLOW),
         ),
         (Answer::silent(), ReasonKind::Connection, None),
         (
