@@ -39,7 +39,7 @@ pub use component::{
     SourceConfig, SourceError, Spanned, StateError, Stateful, StatefulConfig, TextOr, Transform,
     TransformConfig, Workers, WriteError, Written,
 };
-pub use config::{Diagnostics, Env, Graph, OutputRef, SystemEnv, load};
+pub use config::{Diagnostics, Env, Graph, Language, OutputRef, SystemEnv, load};
 pub use event::{Buffer, Event, EventId, Field, JsonWriter, Preset, Span, Value, ValueRef, fields};
 pub use events::Events;
 pub use lines::{LineBatch, LineConstants, LineFacts, LineIds};

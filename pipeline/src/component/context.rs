@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use parking_lot::Mutex;
 
 use super::{BuildError, Kind, Spanned};
-use crate::config::{Batch as BatchOptions, Globals, Request, nearest};
+use crate::config::{Batch as BatchOptions, Globals, Language, Request, nearest};
 use crate::event::digest_parts;
 use crate::lines::hex;
 use crate::table::{Table, Tables};
@@ -111,6 +111,11 @@ impl Context {
     /// The operator's name for the cluster, if one was given.
     pub fn cluster(&self) -> Option<&str> {
         self.globals.cluster.as_deref()
+    }
+
+    /// The language of sentences in events.
+    pub fn language(&self) -> Language {
+        self.globals.language
     }
 
     /// The name of this host, as `host.name` says it.

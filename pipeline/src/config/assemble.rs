@@ -121,6 +121,7 @@ fn top(mut root: Table, shared: &Shared<'_>) -> Option<(Vec<TestCase>, Globals)>
     let globals = Globals {
         data_dir: top.data_dir,
         cluster: top.cluster,
+        language: top.language,
         host: shared.env.host(),
         admin: top.admin,
         redaction: top.redaction,

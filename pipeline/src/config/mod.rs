@@ -35,8 +35,8 @@ pub use graph::{Graph, Node, OutputRef};
 pub use load::{load, parse_component};
 pub use manual::manual;
 pub use options::{
-    Admin, Batch, Buffer, BufferKind, DATA_DIR, EngineOptions, Globals, Log, LogFormat, OnFailure,
-    Redaction, Request, TestCase, TestInput, TestOutput,
+    Admin, Batch, Buffer, BufferKind, DATA_DIR, EngineOptions, Globals, Language, Log, LogFormat,
+    OnFailure, Redaction, Request, TestCase, TestInput, TestOutput,
 };
 pub use schema::schema;
 pub use suggest::nearest;

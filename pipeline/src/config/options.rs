@@ -20,6 +20,8 @@ pub struct Globals {
     pub data_dir: PathBuf,
     /// The operator's name for the cluster.
     pub cluster: Option<String>,
+    /// The language of sentences in events.
+    pub language: Language,
     /// The name of this host.
     pub host: String,
     /// The admin server.
@@ -38,6 +40,7 @@ impl Default for Globals {
         Globals {
             data_dir: PathBuf::from(DATA_DIR),
             cluster: None,
+            language: Language::default(),
             host: String::new(),
             admin: Admin::default(),
             redaction: Redaction::default(),
@@ -54,6 +57,8 @@ pub(crate) struct Top {
     pub(crate) data_dir: PathBuf,
     /// Your name for the cluster; it becomes a field and a label.
     pub(crate) cluster: Option<String>,
+    /// The language of the sentence that `event_id` and `correlate` write into `message`.
+    pub(crate) language: Language,
     /// The admin server: metrics, health, console.
     pub(crate) admin: Admin,
     /// What is removed from events before anything else sees them.
@@ -69,12 +74,24 @@ impl Default for Top {
         Top {
             data_dir: PathBuf::from(DATA_DIR),
             cluster: None,
+            language: Language::default(),
             admin: Admin::default(),
             redaction: Redaction::default(),
             log: Log::default(),
             tests: Vec::new(),
         }
     }
+}
+
+/// A language the catalogue speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    /// English.
+    #[default]
+    En,
+    /// German.
+    De,
 }
 
 /// The admin server.
