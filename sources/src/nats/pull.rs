@@ -32,6 +32,8 @@ const TICK: Duration = Duration::from_millis(250);
 const NOT_NOW: Duration = Duration::from_millis(500);
 /// So many of these in a row, and the consumer itself is asked for.
 const DOUBTS: u32 = 4;
+/// Longest wait at the end for the server's word that it has read everything.
+const LAST_WORD: Duration = Duration::from_secs(2);
 const ACK: Bytes = Bytes::from_static(b"+ACK");
 const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
 const TERMINATE: Bytes = Bytes::from_static(b"+TERM");
@@ -178,6 +180,17 @@ impl Puller {
         while self.state.confirming.join_next().await.is_some() {}
         if let Err(why) = self.nats.client.flush().await {
             tracing::warn!(component_id = self.way.id, %why, "the last answers did not reach the server; those messages come again");
+        }
+        // The system may still hold what was flushed, and ending the connection with unread messages takes that back: a
+        // question behind the last answer is answered when the server has read both. Without one, messages come again.
+        if tokio::time::timeout(LAST_WORD, self.consumer.get_info())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                component_id = self.way.id,
+                "the server did not confirm the last answers; those messages may come again"
+            );
         }
         // Everything is said; a connection that does not end in order ends by being dropped.
         let _ = self.nats.client.drain().await;
