@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::cursor::{Cursor, Damage, Found};
 use super::files::{DAMAGED, ENDING, keep_aside};
 use super::format::{FILE_HEAD, FileHead, RECORD_HEAD, RecordHead};
-use super::open::{Listed, Listing, OpenError, TORN, cut, list, lock, scan};
+use super::open::{Listed, Listing, OpenError, TORN, cut, list, lock, looks_torn, scan};
 use super::place;
 use crate::clock::Clock;
 use crate::disk::sync_folder;
@@ -237,11 +237,19 @@ impl Walk {
                     self.report.find("checksum", lost, text);
                     return Ok(());
                 }
-                let text = format!(
-                    "{path}: {} bytes from {at} on are no whole record, as after a crash in the middle of a write",
-                    file.len - at
-                );
-                self.report.find(TORN, 0, text);
+                let bytes = file.len - at;
+                let salt = file.head.map(|head| head.salt);
+                if looks_torn(&File::open(&file.path)?, &open[0], salt)? {
+                    let text = format!(
+                        "{path}: {bytes} bytes from {at} on are no whole record, as after a crash in the middle of a write"
+                    );
+                    self.report.find(TORN, 0, text);
+                } else {
+                    let text = format!(
+                        "{path}: {bytes} bytes from {at} on are damaged; how many events stood in them cannot be told"
+                    );
+                    self.report.find("checksum", 0, text);
+                }
             }
             return Ok(());
         }
@@ -341,14 +349,18 @@ fn mend(file: &Listed, listing: &Listing, is_last: bool, mended: &mut Mended) ->
         return whole(&mut mended.deeds);
     }
     let mut damages = scanned.damages;
-    if is_last && let Some(tail) = scanned.tail {
-        let reached = match &listing.kept {
-            Some(Ok(kept)) => kept.place.event,
-            _ => 0,
-        };
-        mended.deeds.push(cut(file, &tail, reached)?.text);
-    } else {
-        damages.extend(scanned.tail);
+    let mut end = file.len;
+    match scanned.tail {
+        // Nobody knows of events in it, so nothing is to be written down in its place.
+        Some(tail) if is_last && tail.events == 0 => {
+            let reached = match &listing.kept {
+                Some(Ok(kept)) => kept.place.event,
+                _ => 0,
+            };
+            mended.deeds.push(cut(file, &tail, reached)?.text);
+            end = scanned.len;
+        }
+        tail => damages.extend(tail),
     }
     if let Some(cursor) = file.cursor(listing)? {
         damages.extend(senseless(cursor, scanned.len)?);
@@ -385,7 +397,6 @@ fn mend(file: &Listed, listing: &Listing, is_last: bool, mended: &mut Mended) ->
             .deeds
             .push(format!("{path}: its head is written anew"));
     }
-    let end = if is_last { scanned.len } else { file.len };
     rewrite(file, &head, end, &mut damages)
 }
 

@@ -424,6 +424,11 @@ pub(super) fn cut(file: &Listed, tail: &Damage, reached: u64) -> io::Result<Note
     Ok(Note { code, lost, text })
 }
 
+/// Whether the bytes look like what a crash leaves: zeros, or the beginning of a record.
+pub(super) fn looks_torn(open: &File, tail: &Damage, salt: Option<u64>) -> io::Result<bool> {
+    Ok(is_blank(open, tail)? || is_torn(open, tail, salt)?)
+}
+
 /// Whether the bytes may be the beginning of a record, which is all that a crash of the program leaves.
 fn is_torn(open: &File, tail: &Damage, salt: Option<u64>) -> io::Result<bool> {
     use std::os::unix::fs::FileExt as _;

@@ -132,3 +132,31 @@ fn where_nothing_can_be_read_the_whole_file_is_kept() {
     bench.open();
     assert_eq!(bench.read(), (Vec::new(), 0));
 }
+
+#[test]
+fn a_damaged_last_record_leaves_a_note_of_its_events_and_a_damaged_head_of_one_is_no_torn_end() {
+    let data = tempfile::tempdir().unwrap();
+    for (spoilt, lost) in [("body", 10), ("head", 0)] {
+        let mut bench = Bench::new(&data.path().join(spoilt), 1 << 20);
+        bench.write(0..10).unwrap();
+        let last = std::fs::metadata(bench.file(0)).unwrap().len() as usize;
+        bench.write(10..20).unwrap();
+        bench.files = None;
+        bench.spoil(0, |bytes| {
+            let at = if spoilt == "head" {
+                last
+            } else {
+                bytes.len() - 1
+            };
+            bytes[at] ^= 0x40;
+        });
+        assert_eq!(codes(&bench), [("checksum", lost)], "{spoilt}");
+        assert!(!repair(&bench.folder).unwrap().deeds.is_empty());
+        assert_eq!(codes(&bench), []);
+        let report = read(&bench.folder, false, |_| true).unwrap();
+        assert_eq!((report.events, report.lost), (10, lost), "{spoilt}");
+        assert_eq!(report.aside, 1);
+        bench.open();
+        assert_eq!(bench.read(), ((0..10).collect(), lost));
+    }
+}
