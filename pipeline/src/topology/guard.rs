@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
 use super::health::SinkHealth;
@@ -234,17 +234,10 @@ async fn run(program: &str, arguments: &[String], input: String) -> Result<(), S
         }
     };
     let hear = async {
-        let mut kept = Vec::new();
-        let mut piece = [0; 512];
-        let Some(mut said) = said else {
-            return kept;
-        };
-        // All of it is read, so that nobody waits for us; only the beginning is kept.
-        while let Ok(read @ 1..) = said.read(&mut piece).await {
-            let room = PRINTED.saturating_sub(kept.len());
-            kept.extend_from_slice(&piece[..read.min(room)]);
+        match said {
+            Some(said) => beginning(said).await,
+            None => Vec::new(),
         }
-        kept
     };
     let ((), said, done) = tokio::join!(tell, hear, child.wait());
     let done = done.map_err(|why| format!("nothing is known of its end: {why}"))?;
@@ -254,6 +247,17 @@ async fn run(program: &str, arguments: &[String], input: String) -> Result<(), S
     }
     let said = String::from_utf8_lossy(&said);
     Err(format!("{done}: {}", crate::printable(said.trim())))
+}
+
+/// Reads to the end, so that nobody waits for us, and keeps only the beginning.
+async fn beginning(mut from: impl AsyncRead + Unpin) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let mut piece = [0; 512];
+    while let Ok(read @ 1..) = from.read(&mut piece).await {
+        let room = PRINTED.saturating_sub(kept.len());
+        kept.extend_from_slice(&piece[..read.min(room)]);
+    }
+    kept
 }
 
 /// A process group that is ended when this is dropped.
@@ -398,22 +402,44 @@ mod tests {
     #[tokio::test]
     async fn a_command_that_takes_too_long_takes_its_children_with_it() {
         let folder = tempfile::tempdir().unwrap();
-        let alive = folder.path().join("alive");
-        // The shell waits for a child that would write in a second.
-        let script = format!("(sleep 1; touch {}) & wait", alive.display());
+        let told = folder.path().join("pid");
+        let script = format!("sleep 600 & echo $! > {}; wait", told.display());
         let arguments = ["-c".to_owned(), script];
-        let limit = Duration::from_millis(100);
-        assert!(
-            tokio::time::timeout(limit, run("sh", &arguments, String::new()))
-                .await
-                .is_err()
-        );
-        tokio::time::sleep(Duration::from_millis(1500)).await;
-        assert!(!alive.exists());
+        let child = async {
+            loop {
+                match std::fs::read_to_string(&told).map(|pid| pid.trim().parse::<u32>()) {
+                    Ok(Ok(pid)) => return pid,
+                    _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        let child = tokio::select! {
+            child = child => child,
+            ended = run("sh", &arguments, String::new()) => panic!("it ended by itself: {ended:?}"),
+        };
+        // The command was dropped with its future. Who is ended and not yet fetched is a zombie.
+        let runs = || {
+            let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+        };
+        let began = std::time::Instant::now();
+        while runs() {
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "the child lives on"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     #[tokio::test]
     async fn a_command_that_talks_without_end_takes_no_memory() {
+        let talk = tokio::io::repeat(b'x').take(8 << 20);
+        let kept = beginning(talk).await;
+        assert_eq!(kept.len(), PRINTED);
+        assert!(kept.capacity() <= 2 * PRINTED, "{}", kept.capacity());
         let arguments =
             ["-c", "head -c 10000000 /dev/zero | tr '\\0' x >&2; exit 1"].map(str::to_owned);
         let why = run("sh", &arguments, String::new()).await.unwrap_err();
