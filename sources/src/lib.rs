@@ -6,6 +6,7 @@ pub mod http;
 pub mod internal;
 pub mod journald;
 pub mod nats;
+pub mod pve_tasks;
 pub mod stdin;
 pub mod syslog;
 
