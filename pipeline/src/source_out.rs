@@ -1,5 +1,6 @@
 //! What a source hands its events to.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -333,6 +334,13 @@ impl SourceOut {
                 }
             }
         }
+    }
+
+    /// `text` without its secrets, for a source that cuts texts itself: half a secret might not be known for one any more.
+    pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.redactor
+            .redact_str(text)
+            .map_or(text.into(), Cow::Owned)
     }
 
     /// The time now.

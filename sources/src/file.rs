@@ -20,7 +20,7 @@ mod reader;
 mod recognise;
 mod rotate;
 mod run;
-mod wake;
+pub(crate) mod wake;
 
 #[cfg(test)]
 mod chaos_tests;

@@ -20,6 +20,7 @@ pub fn register(registry: &mut Registry) {
     registry.source::<internal::Config>();
     registry.source::<journald::Config>();
     registry.source::<nats::Config>();
+    registry.source::<pve_tasks::Config>();
     registry.source::<stdin::Config>();
     registry.source::<syslog::Config>();
 }

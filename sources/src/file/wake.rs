@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 /// Why to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Hint {
+pub(crate) enum Hint {
     /// Time went by, or a known file grew.
     Look = 1,
     /// Files came, went or changed their names.
@@ -25,14 +25,14 @@ struct Shared {
 }
 
 /// Waits for changes in folders.
-pub(super) struct Wake {
+pub(crate) struct Wake {
     shared: Arc<Shared>,
     /// None where the kernel cannot tell; then only time does.
     _watcher: Option<RecommendedWatcher>,
 }
 
 impl Wake {
-    pub(super) fn new(folders: &[PathBuf]) -> Self {
+    pub(crate) fn new(folders: &[PathBuf]) -> Self {
         let shared = Arc::new(Shared::default());
         let ring = Arc::clone(&shared);
         let watcher = notify::recommended_watcher(move |event| {
@@ -62,7 +62,7 @@ impl Wake {
     }
 
     /// Waits for a change, at least until `from` and at most until `to`. Dropping the future is harmless.
-    pub(super) async fn next(&self, from: Instant, to: Instant) -> Hint {
+    pub(crate) async fn next(&self, from: Instant, to: Instant) -> Hint {
         // Out of time is as good a reason to look as a change.
         let _ = tokio::time::timeout_at(to.into(), self.shared.bell.notified()).await;
         tokio::time::sleep_until(from.into()).await;
