@@ -57,6 +57,7 @@ impl Lists {
 /// Looks at the lists of one folder.
 #[derive(Debug)]
 pub(super) struct Looker {
+    folder: PathBuf,
     paths: [PathBuf; 3],
     seen: Option<[Option<Stamp>; 3]>,
 }
@@ -64,6 +65,7 @@ pub(super) struct Looker {
 impl Looker {
     pub(super) fn new(folder: &Path) -> Looker {
         Looker {
+            folder: folder.to_owned(),
             paths: ["active", "index", "index.1"].map(|name| folder.join(name)),
             seen: None,
         }
@@ -106,6 +108,12 @@ impl Looker {
     }
 
     fn stamps(&self) -> Result<[Option<Stamp>; 3], String> {
+        // A list may be missing, the folder may not: without it nobody knows what runs.
+        match std::fs::metadata(&self.folder) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Err(format!("{} is no folder", self.folder.display())),
+            Err(why) => return Err(unreadable(&self.folder, &why)),
+        }
         let mut stamps = [None; 3];
         for (stamp, path) in stamps.iter_mut().zip(&self.paths) {
             *stamp = match std::fs::symlink_metadata(path) {

@@ -357,3 +357,119 @@ fn lines(lists: &Lists) -> Vec<Line<'_>> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pve_tasks::lists::Looker;
+    use crate::pve_tasks::testing::{BEGIN, Node};
+
+    const HOST: &str = "other";
+
+    fn look(node: &Node, reading: &mut Reading, told: &mut Told) -> Found {
+        let lists = Looker::new(node.path()).look(true).unwrap().unwrap();
+        let found = reading.read(&lists, told, Time::from_secs(i64::from(BEGIN) + 5000));
+        found.news.iter().for_each(|news| news.remember(told));
+        told.settle(&found);
+        found
+    }
+
+    fn restarted(node: &Node, told: &Told) -> (Reading, Told) {
+        let json = serde_json::to_string(&told.position()).unwrap();
+        let reading = Reading::new(Logs::new(node.path()), HOST, true);
+        (reading, Told::new(serde_json::from_str(&json).unwrap()))
+    }
+
+    #[test]
+    fn one_rotation_is_no_gap_two_are() {
+        let mut node = Node::new();
+        let mut told = Told::default();
+        let mut reading = Reading::new(Logs::new(node.path()), HOST, false);
+        node.ended("qmstart", "1", "OK");
+        let found = look(&node, &mut reading, &mut told);
+        assert_eq!((found.news.len(), found.gap), (1, None));
+        node.ended("qmstart", "2", "OK");
+        node.rotate();
+        node.ended("qmstart", "3", "OK");
+        let found = look(&node, &mut reading, &mut told);
+        assert_eq!((found.news.len(), found.gap), (2, None));
+        let lost = node.ended("qmstart", "4", "OK");
+        node.log(&lost, "TASK OK\n");
+        node.rotate();
+        node.ended("qmstart", "5", "OK");
+        node.rotate();
+        node.ended("qmstart", "6", "OK");
+        let found = look(&node, &mut reading, &mut told);
+        let gap = found.gap.unwrap();
+        assert_eq!((gap.certain, gap.found), (true, 1));
+        let end = |n| Some(Time::from_secs(i64::from(BEGIN + n + 1)));
+        assert_eq!((gap.from, gap.to), (end(3), end(5)));
+        let what: Vec<_> = found
+            .news
+            .iter()
+            .map(|news| (&news.text, &news.what))
+            .collect();
+        assert_eq!(what[0], (&lost, &What::Unlisted));
+        assert_eq!(what.len(), 3);
+        // Told, and no news after a restart.
+        let (mut reading, mut told) = restarted(&node, &told);
+        let found = look(&node, &mut reading, &mut told);
+        assert!(found.news.is_empty() && found.gap.is_none());
+    }
+
+    #[test]
+    fn an_empty_index_leaves_it_open_whether_something_is_missing() {
+        let mut node = Node::new();
+        let mut told = Told::default();
+        let mut reading = Reading::new(Logs::new(node.path()), HOST, false);
+        node.ended("qmstart", "1", "OK");
+        node.rotate();
+        assert_eq!(look(&node, &mut reading, &mut told).gap, None);
+        node.ended("qmstart", "2", "OK");
+        node.rotate();
+        let (mut later, mut stored) = restarted(&node, &told);
+        // Whoever looked on knows that there was but one rotation.
+        assert_eq!(look(&node, &mut reading, &mut told).gap, None);
+        let gap = look(&node, &mut later, &mut stored).gap.unwrap();
+        assert!(!gap.certain);
+        assert_eq!(look(&node, &mut later, &mut stored).gap, None);
+    }
+
+    #[test]
+    fn a_deleted_index_is_a_gap() {
+        let mut node = Node::new();
+        let mut told = Told::default();
+        let mut reading = Reading::new(Logs::new(node.path()), HOST, false);
+        node.ended("qmstart", "1", "OK");
+        look(&node, &mut reading, &mut told);
+        std::fs::remove_file(node.file("index")).unwrap();
+        assert!(look(&node, &mut reading, &mut told).gap.unwrap().certain);
+        assert_eq!(look(&node, &mut reading, &mut told).gap, None);
+    }
+
+    #[test]
+    fn a_task_that_left_the_lists_without_a_word_has_ended_after_a_minute() {
+        let mut node = Node::new();
+        let mut told = Told::default();
+        let mut reading = Reading::new(Logs::new(node.path()), HOST, false);
+        let upid = node.upid("qmigrate", "1");
+        let stays = node.upid("vncproxy", "1");
+        node.active(&[format!("{upid} 0"), format!("{stays} 0")]);
+        assert_eq!(look(&node, &mut reading, &mut told).news.len(), 2);
+        node.active(&[format!("{stays} 0")]);
+        assert!(look(&node, &mut reading, &mut told).news.is_empty());
+        assert!(reading.waits());
+        let long_ago = Instant::now().checked_sub(GONE).unwrap();
+        reading.missing.insert(upid.clone(), long_ago);
+        let found = look(&node, &mut reading, &mut told);
+        assert_eq!(found.news.len(), 1);
+        assert_eq!(
+            (&found.news[0].text, &found.news[0].what),
+            (&upid, &What::Unlisted)
+        );
+        assert!(!reading.waits() && !told.running.contains(&upid));
+        // Whatever comes of it later was told.
+        node.end(&upid, "migration aborted");
+        assert!(look(&node, &mut reading, &mut told).news.is_empty());
+    }
+}
