@@ -1,11 +1,16 @@
 //! The catalogue of event IDs: what a code means, in which words, and how grave it is.
 //!
-//! The rows stand in `configs/catalogue/events.toml`, which is part of the program. Reference: event ids, form and rules.
+//! The rows stand in `configs/catalogue/*.toml`, one file for each family, which are part of the program.
+
+mod sentence;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
+
+use sentence::Sentences;
+pub use sentence::sentence;
 
 /// One event ID.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,6 +31,10 @@ pub struct Row {
     pub kinds: Vec<String>,
     /// What it is called.
     pub text: Text,
+    /// The sentence about it; see [`sentence`]. Events that bring their own have none.
+    pub say: Option<Text>,
+    /// The sentence where it came to nothing, if that needs another one.
+    pub failed: Option<Text>,
     /// Where it stands in OCSF.
     pub ocsf: Ocsf,
     /// The version that brought it.
@@ -61,6 +70,7 @@ pub struct Ocsf {
 pub struct Catalogue {
     rows: Vec<Row>,
     by_code: HashMap<String, usize>,
+    sentences: Vec<Sentences>,
 }
 
 #[derive(Deserialize)]
@@ -72,9 +82,26 @@ struct File {
 /// The code of what nothing in the catalogue fits.
 pub const UNCLASSIFIED: &str = "PVE-0000";
 
+/// The families in the order of their numbers.
+const FAMILIES: [&str; 12] = [
+    include_str!("../../configs/catalogue/logins.toml"),
+    include_str!("../../configs/catalogue/vms.toml"),
+    include_str!("../../configs/catalogue/containers.toml"),
+    include_str!("../../configs/catalogue/consoles.toml"),
+    include_str!("../../configs/catalogue/identity.toml"),
+    include_str!("../../configs/catalogue/network.toml"),
+    include_str!("../../configs/catalogue/storage.toml"),
+    include_str!("../../configs/catalogue/ceph.toml"),
+    include_str!("../../configs/catalogue/cluster.toml"),
+    include_str!("../../configs/catalogue/nodes.toml"),
+    include_str!("../../configs/catalogue/other.toml"),
+    include_str!("../../configs/catalogue/pipeline.toml"),
+];
+
 static BUILTIN: LazyLock<Catalogue> = LazyLock::new(|| {
-    Catalogue::parse(include_str!("../../configs/catalogue/events.toml"))
-        .expect("a test reads the catalogue that is built in")
+    sentence::intern();
+    let families = FAMILIES.concat();
+    Catalogue::parse(&families).expect("a test reads the catalogue that is built in")
 });
 
 impl Catalogue {
@@ -87,9 +114,12 @@ impl Catalogue {
     pub fn parse(text: &str) -> Result<Catalogue, String> {
         let file: File = toml::from_str(text).map_err(|why| why.to_string())?;
         let mut by_code = HashMap::new();
+        let mut sentences = Vec::with_capacity(file.event.len());
         let mut by_meaning = HashMap::new();
         for (n, row) in file.event.iter().enumerate() {
-            row.check().map_err(|why| format!("{}: {why}", row.code))?;
+            let at = |why: String| format!("{}: {why}", row.code);
+            row.check().map_err(at)?;
+            sentences.push(Sentences::of(row).map_err(at)?);
             if by_code.insert(row.code.clone(), n).is_some() {
                 return Err(format!("{} stands twice", row.code));
             }
@@ -113,12 +143,18 @@ impl Catalogue {
         Ok(Catalogue {
             by_code,
             rows: file.event,
+            sentences,
         })
     }
 
     /// The row of a code.
     pub fn get(&self, code: &str) -> Option<&Row> {
         self.by_code.get(code).map(|n| &self.rows[*n])
+    }
+
+    /// Number of a row, for [`Catalogue::say`].
+    pub fn number(&self, code: &str) -> Option<usize> {
+        self.by_code.get(code).copied()
     }
 
     /// All rows, in the order of the file.

@@ -18,6 +18,7 @@ pub mod net;
 pub mod outputs;
 mod position;
 pub mod printable;
+pub mod pve;
 pub mod queue;
 pub mod redact;
 mod source_out;

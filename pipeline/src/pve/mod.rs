@@ -1,0 +1,17 @@
+//! Words of Proxmox VE: UPIDs, users, exit texts, task types, and what a call of the API means.
+//!
+//! Facts are from PVE's sources: `PVE/UPID.pm`, `PVE/AccessControl.pm`, `PVE/APIServer/AnyEvent.pm`, the API schema.
+
+mod answer;
+mod endpoint;
+mod path;
+mod task;
+mod upid;
+mod user;
+
+pub use answer::{Answer, Verdict, upid_length};
+pub use endpoint::{Call, Endpoint};
+pub use path::{Format, normalise};
+pub use task::{Act, Exit, TaskType};
+pub use upid::{Upid, UpidError};
+pub use user::User;

@@ -1,0 +1,225 @@
+//! Types of tasks, what they mean, and what their exit texts do.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::catalogue::{Catalogue, Row};
+
+/// A type of task; the rows stand in `configs/catalogue/tasks.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskType {
+    /// As it stands in the UPID.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its event ID, where it ended well.
+    pub code: String,
+    /// What its id names: an object type, or `guest` for a VM or a container.
+    pub object: String,
+    /// Whether its start is an event of its own: consoles, migrations, backups, bulk actions.
+    #[serde(default)]
+    pub start: bool,
+}
+
+/// What was done, and to what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Act<'a> {
+    /// The event ID.
+    pub code: &'static str,
+    /// `pve.object.type`; `guest` where nothing tells whether it is a VM or a container.
+    pub object_type: &'static str,
+    /// `pve.object.id`; empty where only the body of the call knows it.
+    pub object_id: Cow<'a, str>,
+    /// The number of the guest.
+    pub vmid: Option<i64>,
+}
+
+impl Act<'_> {
+    /// Its row in the catalogue.
+    #[must_use]
+    pub fn row(&self) -> &'static Row {
+        let row = Catalogue::builtin().get(self.code);
+        row.expect("a test looks up the code of every task and endpoint")
+    }
+}
+
+/// The class of an exit text (`PVE/UPID.pm`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// `OK`.
+    Ok,
+    /// `WARNINGS: n`.
+    Warnings(u32),
+    /// Anything else.
+    Error,
+    /// `unexpected status`, `0` or nothing.
+    Unknown,
+}
+
+impl Exit {
+    /// Of an exit text as PVE keeps it.
+    #[must_use]
+    pub fn of(status: &str) -> Exit {
+        let warnings = || status.strip_prefix("WARNINGS: ")?.parse().ok();
+        match status {
+            "OK" => Exit::Ok,
+            "" | "0" | "unexpected status" => Exit::Unknown,
+            _ => warnings().map_or(Exit::Error, Exit::Warnings),
+        }
+    }
+
+    /// `ok`, `warning`, `error` or `unknown`, for `pve.task.result`.
+    #[must_use]
+    pub fn result(self) -> &'static str {
+        match self {
+            Exit::Ok => "ok",
+            Exit::Warnings(_) => "warning",
+            Exit::Error => "error",
+            Exit::Unknown => "unknown",
+        }
+    }
+
+    /// `success`, `failure` or `unknown`, for `event.outcome`.
+    #[must_use]
+    pub fn outcome(self) -> &'static str {
+        match self {
+            Exit::Ok | Exit::Warnings(_) => "success",
+            Exit::Error => "failure",
+            Exit::Unknown => "unknown",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    task: Vec<TaskType>,
+}
+
+static TYPES: LazyLock<Vec<TaskType>> = LazyLock::new(|| {
+    let file: File = toml::from_str(include_str!("../../../configs/catalogue/tasks.toml"))
+        .expect("a test reads the table that is built in");
+    file.task
+});
+static BY_KIND: LazyLock<HashMap<&str, &TaskType>> =
+    LazyLock::new(|| TYPES.iter().map(|one| (one.kind.as_str(), one)).collect());
+
+const BACKUP_STARTED: &str = "PVE-5101";
+const BACKUP_FAILED: &str = "PVE-5103";
+const BACKUP_WARNINGS: &str = "PVE-5104";
+
+impl TaskType {
+    /// The row of a type; `None` for one that PVE's sources did not have.
+    #[must_use]
+    pub fn find(kind: &str) -> Option<&'static TaskType> {
+        BY_KIND.get(kind).copied()
+    }
+
+    /// All, in the order of the table.
+    #[must_use]
+    pub fn all() -> &'static [TaskType] {
+        &TYPES
+    }
+
+    /// Whether its start is an event of its own.
+    #[must_use]
+    pub fn starts(&self) -> bool {
+        self.start
+    }
+
+    /// What a task of this type with this id on this node does. `exit` is `None` at its start.
+    #[must_use]
+    pub fn act<'a>(&'static self, id: &'a str, node: &'a str, exit: Option<Exit>) -> Act<'a> {
+        let code = match (self.kind.as_str(), exit) {
+            ("vzdump", None) => BACKUP_STARTED,
+            ("vzdump", Some(Exit::Error | Exit::Unknown)) => BACKUP_FAILED,
+            ("vzdump", Some(Exit::Warnings(_))) => BACKUP_WARNINGS,
+            _ => &self.code,
+        };
+        let guest = matches!(
+            self.object.as_str(),
+            "guest" | "vm" | "ct" | "backup" | "volume"
+        );
+        let digits = id.find(|c: char| !c.is_ascii_digit()).unwrap_or(id.len());
+        // `100`, `100-scsi0>101-scsi1` and `104@local-lvm` name a guest; a volume or a file may begin with digits.
+        let names_one = matches!(id.as_bytes().get(digits), None | Some(b'-' | b'@'))
+            && (self.object != "volume" || id.as_bytes().get(digits) == Some(&b'@'));
+        let vmid = id[..digits].parse().ok().filter(|_| guest && names_one);
+        let object_id = match (self.object.as_str(), vmid) {
+            ("vm" | "ct" | "guest", Some(_)) => Cow::Borrowed(&id[..digits]),
+            ("node", _) if id.is_empty() => Cow::Borrowed(node),
+            _ => Cow::Borrowed(id),
+        };
+        Act {
+            code,
+            object_type: &self.object,
+            object_id,
+            vmid,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_text_has_one_of_four_results() {
+        assert_eq!(Exit::of("OK"), Exit::Ok);
+        assert_eq!(Exit::of("WARNINGS: 12"), Exit::Warnings(12));
+        assert_eq!(Exit::of("WARNINGS: x"), Exit::Error);
+        assert_eq!(Exit::of("unexpected status"), Exit::Unknown);
+        assert_eq!(Exit::of(" OK"), Exit::Error);
+        assert_eq!(Exit::of("").outcome(), "unknown");
+        assert_eq!(Exit::of("job errors").result(), "error");
+    }
+
+    #[test]
+    fn the_id_of_a_task_names_its_object() {
+        let act = |kind: &str, id: &'static str, exit| {
+            TaskType::find(kind).unwrap().act(id, "pve1", exit)
+        };
+        let one = act("qmdestroy", "104", Some(Exit::Ok));
+        assert_eq!(
+            (one.code, one.object_type, &*one.object_id, one.vmid),
+            ("PVE-2002", "vm", "104", Some(104))
+        );
+        let one = act("qmmove", "100-scsi0>101-scsi1", None);
+        assert_eq!((&*one.object_id, one.vmid), ("100", Some(100)));
+        let one = act("imgdel", "104@local-lvm", None);
+        assert_eq!(
+            (one.object_type, &*one.object_id, one.vmid),
+            ("volume", "104@local-lvm", Some(104))
+        );
+        assert_eq!(act("download", "13-debian.iso", None).vmid, None);
+        assert_eq!(act("aptupdate", "", None).object_id, "pve1");
+        assert_eq!(act("vzdump", "", None).code, "PVE-5101");
+        assert_eq!(act("vzdump", "", Some(Exit::Error)).code, "PVE-5103");
+        assert_eq!(act("vzdump", "104", Some(Exit::Ok)).vmid, Some(104));
+    }
+
+    #[test]
+    fn every_type_has_a_code_of_the_catalogue_and_none_stands_twice() {
+        assert_eq!(TaskType::all().len(), 109);
+        assert_eq!(BY_KIND.len(), 109);
+        for one in TaskType::all() {
+            assert!(
+                Catalogue::builtin().get(&one.code).is_some(),
+                "{}",
+                one.kind
+            );
+            assert_eq!(
+                one.code == "PVE-0000",
+                one.kind == "unknown",
+                "{}",
+                one.kind
+            );
+        }
+        for code in [BACKUP_STARTED, BACKUP_FAILED, BACKUP_WARNINGS] {
+            assert_eq!(Catalogue::builtin().get(code).unwrap().object, "backup");
+        }
+    }
+}
