@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::constant;
 use super::field::{Field, fields};
 use super::room::{Piece, Room, special};
 use super::slot::Kind;
@@ -16,7 +17,7 @@ pub struct JsonWriter {
     only: Option<Vec<Field>>,
     except: Vec<Field>,
     shapes: Vec<Shape>,
-    by_keys: HashMap<Vec<u32>, usize>,
+    by_keys: HashMap<Vec<u64>, usize>,
     last: usize,
     second: i64,
     stamp: [u8; 24],
@@ -26,7 +27,7 @@ pub struct JsonWriter {
 const MOST_SHAPES: usize = 1024;
 
 struct Shape {
-    keys: Vec<u32>,
+    keys: Vec<u64>,
     steps: Vec<Step>,
     tail: Piece,
 }
@@ -44,6 +45,8 @@ enum What {
     Members(usize),
     Timestamp,
     Id,
+    /// Part of the skeleton.
+    Constant(usize),
 }
 
 impl JsonWriter {
@@ -81,6 +84,7 @@ impl JsonWriter {
                     room.array(&hex);
                 }
                 What::Slot(n) => write_slot(event, text, n, &mut room),
+                What::Constant(_) => {}
                 What::Members(n) => write_members(event, n, &mut room),
             }
         }
@@ -115,7 +119,7 @@ impl JsonWriter {
         if self.shapes.get(self.last).is_some_and(fits) {
             return self.last;
         }
-        let keys: Vec<u32> = event.slots.iter().map(super::slot::Slot::key).collect();
+        let keys: Vec<u64> = event.slots.iter().map(super::slot::Slot::key).collect();
         self.last = match self.by_keys.get(&keys) {
             Some(place) => *place,
             None => self.learn(event, keys),
@@ -124,7 +128,7 @@ impl JsonWriter {
     }
 
     #[cold]
-    fn learn(&mut self, event: &Event, keys: Vec<u32>) -> usize {
+    fn learn(&mut self, event: &Event, keys: Vec<u64>) -> usize {
         if self.shapes.len() >= MOST_SHAPES {
             self.shapes.clear();
             self.by_keys.clear();
@@ -133,13 +137,13 @@ impl JsonWriter {
             (fields::TIMESTAMP.path(), What::Timestamp, true),
             (fields::EVENT_ID.path(), What::Id, true),
         ];
-        parts.extend(
-            event
-                .slots
-                .iter()
-                .enumerate()
-                .map(|(n, slot)| (slot.field.path(), What::Slot(n), slot.is_text())),
-        );
+        parts.extend(event.slots.iter().enumerate().map(|(n, slot)| {
+            let what = match slot.kind {
+                Kind::Constant => What::Constant(slot.number() as usize),
+                _ => What::Slot(n),
+            };
+            (slot.field.path(), what, slot.is_text())
+        }));
         parts.retain(|(path, _, _)| self.wanted(path));
         let tree = Tree::of(&parts);
         let mut skeleton = Skeleton {
@@ -237,6 +241,11 @@ impl Skeleton {
             self.lead.push(b':');
             match member {
                 Tree::Object(..) => self.object(member),
+                Tree::Leaf(What::Constant(place), _) => {
+                    let held = constant::get(*place);
+                    self.lead
+                        .extend_from_slice(held.map_or(b"null", |held| &*held.json));
+                }
                 Tree::Leaf(value, text) => {
                     if *text {
                         self.lead.push(b'"');

@@ -4,6 +4,7 @@
 //! parsing a field neither allocates nor counts a reference.
 
 mod buffer;
+mod constant;
 mod convert;
 mod dynamic;
 mod field;
@@ -156,6 +157,8 @@ impl Event {
                 .owned
                 .get(slot.number() as usize)
                 .map_or(ValueRef::Null, Value::as_ref),
+            Kind::Constant => constant::get(slot.number() as usize)
+                .map_or(ValueRef::Null, |held| held.value.as_ref()),
         }
     }
 
@@ -328,6 +331,13 @@ impl Event {
     pub fn push_preset(&mut self, preset: &Preset) {
         debug_assert!(preset.0.iter().all(|slot| !self.has(slot.field)));
         self.slots.extend_from_slice(&preset.0);
+    }
+
+    /// Sets fields made before, as [`Event::set`] does one by one.
+    pub fn set_preset(&mut self, preset: &Preset) {
+        for slot in &preset.0 {
+            self.put(*slot);
+        }
     }
 
     /// Takes a field away and says whether it was there.

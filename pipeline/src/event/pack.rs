@@ -188,8 +188,14 @@ impl Packer {
             Kind::Null => return self.word(kind::NULL, name),
             Kind::Bool if slot.number() == 0 => return self.word(kind::FALSE, name),
             Kind::Bool => return self.word(kind::TRUE, name),
-            Kind::OwnedStr | Kind::OwnedTree => {
-                return match event.owned.get(slot.number() as usize) {
+            Kind::OwnedStr | Kind::OwnedTree | Kind::Constant => {
+                let value = match slot.kind {
+                    Kind::Constant => {
+                        super::constant::get(slot.number() as usize).map(|held| &held.value)
+                    }
+                    _ => event.owned.get(slot.number() as usize),
+                };
+                return match value {
                     Some(Value::Str(text)) => {
                         let at = self.texts.len() as u32;
                         self.texts.extend_from_slice(text.as_bytes());

@@ -1,9 +1,11 @@
 //! Fields whose values many events share, made once and added with one copy.
 
+use super::constant;
 use super::field::Field;
 use super::slot::{INLINE, Slot};
+use super::value::Value;
 
-/// Fields with values that fit into the field list itself: numbers, and texts of at most twelve bytes.
+/// Fields with values that fit into the field list itself: numbers, texts of at most twelve bytes, and constants.
 #[derive(Clone, Default)]
 pub struct Preset(pub(super) Box<[Slot]>);
 
@@ -23,6 +25,18 @@ impl Preset {
         debug_assert!(text.len() <= Preset::LONGEST, "{text:?} is too long");
         match Slot::inline(field, text) {
             Some(slot) => self.with(slot),
+            None => self,
+        }
+    }
+
+    /// The same with a value that is kept for the whole program. Call it while building, never with a value that comes
+    /// from an event. A map is left out.
+    #[must_use]
+    pub fn constant(self, field: Field, value: impl Into<Value>) -> Preset {
+        let value = value.into();
+        debug_assert!(!matches!(value, Value::Map(_)), "a map is no constant");
+        match constant::intern(value) {
+            Some(place) => self.with(Slot::constant(field, place)),
             None => self,
         }
     }
@@ -50,5 +64,40 @@ mod tests {
         let json = event.to_json();
         assert_eq!(json["log"]["syslog"]["priority"], 30);
         assert_eq!(json["log"]["syslog"]["facility"]["name"], "solaris-cron");
+    }
+
+    #[test]
+    fn a_constant_is_written_and_read_like_any_value() {
+        let kinds = || Value::List(vec!["creation".into(), "user".into()]);
+        let preset = Preset::default()
+            .constant(fields::HOST_NAME, "a name of more than twelve bytes")
+            .constant(fields::TAGS, kinds());
+        let mut event = Event::new(EventId::default(), Time(0));
+        event.push_preset(&preset);
+        assert_eq!(
+            event.str(fields::HOST_NAME),
+            Some("a name of more than twelve bytes")
+        );
+        let json = event.to_json();
+        assert_eq!(json["host"]["name"], "a name of more than twelve bytes");
+        assert_eq!(json["tags"], serde_json::json!(["creation", "user"]));
+        // One event keeps its own value of a field that is a constant in another.
+        let mut other = event.clone();
+        other.set(fields::HOST_NAME, "pve1");
+        other.add_tag("late");
+        let mut writer = crate::event::JsonWriter::new(None, None);
+        for event in [&event, &other, &event] {
+            let mut written = Vec::new();
+            writer.write(event, &mut written);
+            let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
+            assert_eq!(written, event.to_json());
+        }
+        assert_eq!(
+            other.to_json()["tags"],
+            serde_json::json!(["creation", "user", "late"])
+        );
+        let mut detached = event.clone();
+        detached.detach();
+        assert_eq!(detached.to_json(), event.to_json());
     }
 }

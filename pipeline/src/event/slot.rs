@@ -26,6 +26,8 @@ pub(super) enum Kind {
     OwnedStr,
     /// An entry of the event's list of owned values; that entry is a list or a map.
     OwnedTree,
+    /// A value that the whole program shares ([`super::constant`]).
+    Constant,
 }
 
 /// A place in the text buffer of an event [bytes].
@@ -142,10 +144,18 @@ impl Slot {
         matches!(self.kind, Kind::Inline | Kind::Span | Kind::OwnedStr)
     }
 
-    /// What the shape of an event is made of: the field, and whether its value is text.
+    pub(super) fn constant(field: Field, place: usize) -> Slot {
+        Slot::wide(field, Kind::Constant, place as u64)
+    }
+
+    /// What the shape of an event is made of: the field, whether its value is text, and a value that is a constant.
     #[inline]
-    pub(super) fn key(&self) -> u32 {
-        u32::from(self.field.0) << 1 | u32::from(self.is_text())
+    pub(super) fn key(&self) -> u64 {
+        let constant = match self.kind {
+            Kind::Constant => (self.number() + 1) << 32,
+            _ => 0,
+        };
+        constant | u64::from(self.field.0) << 1 | u64::from(self.is_text())
     }
 }
 
