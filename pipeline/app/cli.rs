@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{demo, dlq, generate, graph, grok, list, queue, run, setup, test, validate};
+use crate::commands::{
+    demo, dlq, doctor, generate, graph, grok, list, queue, run, setup, test, validate,
+};
 
 /// Turns what Proxmox VE writes about itself into an audit trail people can rely on.
 #[derive(Debug, Parser)]
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Queue(queue::Args),
     /// Prepare a store for what a configuration will write into it.
     Setup(setup::Args),
-    /// Write files for other programs.
+    /// Write a graph for this node, and files for other programs.
     Generate(generate::Args),
+    /// Say what is missing on this node, what that costs, and how to get it.
+    Doctor(doctor::Args),
 }

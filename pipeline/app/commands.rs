@@ -2,6 +2,7 @@
 
 pub(crate) mod demo;
 pub(crate) mod dlq;
+pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod graph;
 pub(crate) mod grok;
@@ -30,5 +31,6 @@ pub(crate) fn run(cli: Cli) -> Exit {
         Command::Queue(args) => queue::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }

@@ -8,6 +8,7 @@ mod commands;
 mod exit;
 mod live;
 mod load;
+mod node;
 mod say;
 
 use std::process::ExitCode;

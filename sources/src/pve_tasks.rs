@@ -10,10 +10,10 @@ mod lists;
 mod logs;
 mod reading;
 mod row;
+mod survey;
 pub(crate) mod task;
 mod tell;
 mod told;
-mod upid;
 pub(crate) mod vzdump;
 
 #[cfg(test)]
@@ -36,6 +36,8 @@ use logs::Logs;
 use reading::{Found, Reading};
 use tell::Teller;
 use told::{Position, Told};
+
+pub use survey::{Survey, survey};
 
 /// The key of the only lane.
 const LANE: &str = "tasks";

@@ -1,7 +1,12 @@
-//! `pvetrail generate`: files for other programs.
+//! `pvetrail generate`: files for other programs, and a first graph for a node.
+
+mod pve;
 
 use crate::exit::Exit;
 use crate::say;
+
+/// The unit that is shipped.
+const UNIT: &str = include_str!("../../../configs/systemd/pvetrail.service");
 
 /// Arguments of `generate`.
 #[derive(Debug, clap::Args)]
@@ -12,13 +17,21 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
+    /// A graph for this node, from what is found on it, with a comment on everything.
+    Pve(pve::Args),
+    /// The unit for systemd, which runs the program without root.
+    Unit,
     /// The JSON Schema of a configuration, for editors.
     Schema,
 }
 
 /// Prints it to standard output.
 pub(crate) fn run(args: &Args) -> Exit {
-    match args.what {
+    match &args.what {
+        What::Pve(args) => return pve::run(args),
+        What::Unit => {
+            say::write(UNIT);
+        }
         What::Schema => {
             let schema = pipeline::config::schema(&crate::registry());
             say::line(format!("{schema:#}"));

@@ -10,7 +10,7 @@ use super::lists::{List, Lists};
 use super::logs::{self, Logs};
 use super::row;
 use super::told::{Told, key};
-use super::upid::Upid;
+use pipeline::pve::Upid;
 
 /// After this time in none of the lists, a task that ran has ended without a word.
 const GONE: Duration = Duration::from_secs(60);

@@ -3,8 +3,8 @@
 //! - `index`, `index.1`: `<upid> <end, 8 hex digits> <exit text>`
 //! - `active`: `<upid> <0|1>[ <end> [<exit text>]]`; without an end the task runs
 
-use super::upid::Upid;
 use pipeline::Time;
+use pipeline::pve::Upid;
 
 /// One line that was understood.
 #[derive(Clone, Copy, Debug)]

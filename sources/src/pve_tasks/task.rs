@@ -4,6 +4,7 @@
 //! - out: `pve.origin` = `task`, `pve.task.{upid,phase,status,log}`, `event.{start,end}`, `host.name`, `message`
 
 use pipeline::lines::sha256;
+use pipeline::pve::Exit;
 use pipeline::{Event, EventId, Field, Time, Value, fields};
 
 /// Longest `message` or `pve.task.status`; of a longer one the head is kept [bytes].
@@ -146,7 +147,7 @@ impl Tasks {
 
 /// Whether the end of the log goes with a task that ended so: it is one of those that did not end well, or nobody knows.
 pub(crate) fn wants_log(status: &str) -> bool {
-    status != "OK"
+    Exit::of(status) != Exit::Ok
 }
 
 /// The last [`LOG_LINES`] of `text`, which is whole lines and has no secrets any more, cut at [`LONGEST_LOG`]: of all lines

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::upid::Upid;
 use jiff::tz::TimeZone;
+use pipeline::pve::Upid;
 use pipeline::telemetry::Stage;
 use pipeline::{Event, Outcome, SourceOut, Time, Told as OwnEvent, fields};
 
