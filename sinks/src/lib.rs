@@ -8,6 +8,7 @@ mod encode;
 pub mod file;
 pub mod loki;
 pub mod nats;
+pub mod sqlite;
 pub mod syslog;
 mod template;
 pub mod webhook;
@@ -28,6 +29,7 @@ pub fn register(registry: &mut Registry) {
     registry.sink::<file::Config>();
     registry.sink::<loki::Config>();
     registry.sink::<nats::Config>();
+    registry.sink::<sqlite::Config>();
     registry.sink::<syslog::Config>();
     registry.sink::<webhook::Config>();
 }

@@ -1,0 +1,546 @@
+//! What is asked for, and the SQL that finds it.
+//!
+//! Words of one kind are alternatives, kinds add up. A pattern becomes the list of the values that are there and fit, so that
+//! an index can be walked; where they are too many it is checked row by row. The index is the one with the fewest rows.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use pipeline::{Catalogue, Time};
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
+
+use super::matching::{Pattern, glob, is_wild};
+
+/// Most values an index is walked for; more are checked row by row.
+const MOST_WALKED: usize = 64;
+/// Most values looked at for a pattern.
+const MOST_LOOKED: usize = 20_000;
+/// Counting how many rows an index would give ends here.
+const MANY: i64 = 5_000;
+
+/// What is asked for. Words of one list are alternatives, lists add up, an empty one asks for nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Users, with or without realm; `*` and `?`.
+    pub users: Vec<String>,
+    /// Actions like `vm-destroy`; `*` and `?`.
+    pub actions: Vec<String>,
+    /// Objects: `vm/104`, `user/*`, a type, an id or a name; `guest/104` is the guest whatever it is about.
+    pub objects: Vec<String>,
+    /// Numbers of guests.
+    pub vmids: Vec<i64>,
+    /// Nodes; `*` and `?`.
+    pub nodes: Vec<String>,
+    /// Addresses, networks, or texts with `*`.
+    pub sources: Vec<String>,
+    /// Codes: `PVE-2002`, `2002`, `20??`.
+    pub codes: Vec<String>,
+    /// Outcomes.
+    pub outcomes: Vec<String>,
+    /// Kinds (`event`, `alert`, `state`); all but `state` where none is asked for.
+    pub kinds: Vec<String>,
+    /// From this time on.
+    pub from: Option<Time>,
+    /// Before this time.
+    pub to: Option<Time>,
+    /// Only at these hours of the day.
+    pub between: Option<Hours>,
+    /// Words of the sentence, the user, the object; `*` at the end of a word.
+    pub text: Option<String>,
+    /// Evidence and states too, not only what happened.
+    pub all: bool,
+    /// Only what changed keys.
+    pub changed: bool,
+}
+
+/// Hours of the day, over midnight where the end lies before the beginning.
+#[derive(Clone, Debug)]
+pub struct Hours {
+    /// From this minute of the day on [min].
+    pub from: i64,
+    /// Before this one [min].
+    pub to: i64,
+    /// Whose day.
+    pub zone: TimeZone,
+}
+
+/// How rows are found.
+pub(super) struct Plan {
+    /// The index that is walked.
+    pub(super) index: &'static str,
+    /// What it is walked for, one walk each; the parameters with it.
+    pub(super) walks: Vec<(String, Vec<Value>)>,
+    /// About how many rows that gives; `MANY` means at least that many.
+    pub(super) rows: i64,
+    /// All conditions, for each row.
+    pub(super) all: String,
+    /// Their parameters.
+    pub(super) params: Vec<Value>,
+}
+
+impl Plan {
+    /// Whether walking gives so few rows that they can be sorted.
+    pub(super) fn is_small(&self) -> bool {
+        self.rows < MANY
+    }
+}
+
+/// One kind of condition: for each row, and for an index if one can be walked.
+#[derive(Default)]
+struct Condition {
+    sql: String,
+    params: Vec<Value>,
+    walk: Option<(&'static str, Vec<(String, Vec<Value>)>)>,
+}
+
+impl Filter {
+    /// Looks at the store and decides.
+    pub(super) fn plan(&self, db: &Connection) -> rusqlite::Result<Plan> {
+        let mut patterns: Vec<Vec<Pattern>> = Vec::new();
+        let mut conditions = Vec::new();
+        let names = |words: &[String]| words.iter().cloned().map(Pattern::Name).collect::<Vec<_>>();
+        let users = self.users.iter().cloned().map(Pattern::User).collect();
+        let sources = self
+            .sources
+            .iter()
+            .map(|word| Pattern::source(word))
+            .collect();
+        for (column, index, wanted) in [
+            ("user", "events_user", users),
+            ("source", "events_source", sources),
+            ("node", "events_node", names(&self.nodes)),
+        ] {
+            if let Some(condition) = column_condition(db, column, index, wanted, &mut patterns)? {
+                conditions.push(condition);
+            }
+        }
+        conditions.extend(self.codes());
+        conditions.extend(self.vmids());
+        conditions.extend(self.objects(db)?);
+        conditions.extend(self.outcomes());
+        conditions.extend(self.text(db)?);
+        self.rest(&mut conditions);
+        offer_functions(db, patterns, self.between.clone())?;
+        self.choose(db, conditions)
+    }
+
+    fn codes(&self) -> Vec<Condition> {
+        let rows = Catalogue::builtin().rows();
+        let mut conditions = Vec::new();
+        if !self.codes.is_empty() {
+            let wanted: Vec<String> = self
+                .codes
+                .iter()
+                .map(|code| {
+                    let code = code.to_ascii_uppercase();
+                    if code.starts_with("PVE-") {
+                        code
+                    } else {
+                        format!("PVE-{code}")
+                    }
+                })
+                .collect();
+            let known = |pattern: &String| -> Vec<String> {
+                if !is_wild(pattern) {
+                    return vec![pattern.clone()];
+                }
+                let fit = rows.iter().filter(|row| glob(pattern, &row.code));
+                fit.map(|row| row.code.clone()).collect()
+            };
+            conditions.push(values(
+                "code",
+                Some("events_code"),
+                wanted.iter().flat_map(known),
+            ));
+        }
+        if !self.actions.is_empty() {
+            let fits = |action: &str| self.actions.iter().any(|wanted| glob(wanted, action));
+            let known: Vec<_> = rows.iter().filter(|row| fits(&row.action)).collect();
+            if known.is_empty() {
+                let one =
+                    |wanted: &String| ("action GLOB ?".to_owned(), Value::from(escaped(wanted)));
+                conditions.push(any(self.actions.iter().map(one)));
+            } else {
+                let codes = known.iter().map(|row| row.code.clone());
+                conditions.push(values("code", Some("events_code"), codes));
+            }
+        }
+        conditions
+    }
+
+    fn vmids(&self) -> Option<Condition> {
+        if self.vmids.is_empty() {
+            return None;
+        }
+        let walks = self
+            .vmids
+            .iter()
+            .map(|vmid| ("vmid = ?".to_owned(), vec![Value::from(*vmid)]));
+        Some(Condition {
+            sql: format!("vmid IN ({})", marks(self.vmids.len())),
+            params: self.vmids.iter().map(|vmid| Value::from(*vmid)).collect(),
+            walk: Some(("events_vmid", walks.collect())),
+        })
+    }
+
+    fn objects(&self, db: &Connection) -> rusqlite::Result<Option<Condition>> {
+        if self.objects.is_empty() {
+            return Ok(None);
+        }
+        let types = distinct(db, "object_type", "events_object", "")?.unwrap_or_default();
+        let (mut sql, mut params, mut walks) = (Vec::new(), Vec::new(), Some(Vec::new()));
+        let mut add = |text: &str, values: Vec<Value>, index: bool| {
+            sql.push(text.to_owned());
+            params.extend(values.clone());
+            match &mut walks {
+                Some(walks) if index => walks.push((text.to_owned(), values)),
+                _ => walks = None,
+            }
+        };
+        const BOTH: &str = "object_type = ? AND object_id = ?";
+        for word in &self.objects {
+            match word.split_once('/') {
+                Some(("guest", vmid)) if vmid.parse::<i64>().is_ok() => {
+                    add(
+                        "vmid = ?",
+                        vec![Value::from(vmid.parse::<i64>().unwrap_or(0))],
+                        false,
+                    );
+                }
+                Some((kind, id)) if !is_wild(word) && !kind.is_empty() && !id.is_empty() => {
+                    add(
+                        BOTH,
+                        vec![Value::from(kind.to_owned()), Value::from(id.to_owned())],
+                        true,
+                    );
+                }
+                Some((kind, id)) if !kind.is_empty() => {
+                    let pattern = if id.is_empty() { "*" } else { id };
+                    let values = vec![Value::from(escaped(kind)), Value::from(escaped(pattern))];
+                    add("(object_type GLOB ? AND object_id GLOB ?)", values, false);
+                }
+                _ if types.iter().any(|kind| kind == word) => {
+                    add("object_type = ?", vec![Value::from(word.clone())], false);
+                }
+                _ => {
+                    let ids: Vec<&String> = types
+                        .iter()
+                        .filter(|kind| is_there(db, kind, word).unwrap_or(false))
+                        .collect();
+                    for kind in &ids {
+                        add(
+                            BOTH,
+                            vec![Value::from((*kind).clone()), Value::from(word.clone())],
+                            true,
+                        );
+                    }
+                    if ids.is_empty() {
+                        let word = Value::from(escaped(word));
+                        let either = "(object_id GLOB ? OR object_name GLOB ?)";
+                        add(either, vec![word.clone(), word], false);
+                    }
+                }
+            }
+        }
+        Ok(Some(Condition {
+            sql: format!("({})", sql.join(" OR ")),
+            params,
+            walk: walks
+                .filter(|walks| walks.len() <= MOST_WALKED)
+                .map(|walks| ("events_object", walks)),
+        }))
+    }
+
+    fn outcomes(&self) -> Option<Condition> {
+        if self.outcomes.is_empty() {
+            return None;
+        }
+        let mut condition = values("outcome", None, self.outcomes.iter().cloned());
+        if self.outcomes == ["failure"] {
+            condition.walk = Some((
+                "events_failed",
+                vec![("outcome = 'failure'".to_owned(), Vec::new())],
+            ));
+        }
+        Some(condition)
+    }
+
+    fn text(&self, db: &Connection) -> rusqlite::Result<Option<Condition>> {
+        let Some(question) = self.text.as_deref().and_then(words) else {
+            return Ok(None);
+        };
+        let found: i64 = db
+            .prepare("SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ?1 LIMIT ?2)")?
+            .query_row(rusqlite::params![question, MANY], |row| row.get(0))?;
+        let sql = "seq IN (SELECT rowid FROM words WHERE words MATCH ?)".to_owned();
+        let params = vec![Value::from(question)];
+        // No index by time: few rows are sorted, many are met on the way through time.
+        let walk = (found < MANY).then(|| ("", vec![(sql.clone(), params.clone())]));
+        Ok(Some(Condition { sql, params, walk }))
+    }
+
+    fn rest(&self, conditions: &mut Vec<Condition>) {
+        let mut add = |sql: &str| {
+            conditions.push(Condition {
+                sql: sql.to_owned(),
+                ..Condition::default()
+            });
+        };
+        if !self.all {
+            add("(record IS NULL OR record <> 'evidence')");
+            if self.kinds.is_empty() {
+                add("(kind IS NULL OR kind <> 'state')");
+            }
+        }
+        if self.changed {
+            add("EXISTS (SELECT 1 FROM changes WHERE event = seq)");
+        }
+        if self.between.is_some() {
+            add("in_hours(time)");
+        }
+        if !self.kinds.is_empty() {
+            conditions.push(values("kind", None, self.kinds.iter().cloned()));
+        }
+    }
+
+    /// The index with the fewest rows within the time asked for.
+    fn choose(&self, db: &Connection, conditions: Vec<Condition>) -> rusqlite::Result<Plan> {
+        let (range, bounds) = self.range();
+        let mut best: Option<(&'static str, Vec<(String, Vec<Value>)>, i64)> = None;
+        for condition in &conditions {
+            let Some((index, walks)) = &condition.walk else {
+                continue;
+            };
+            let mut rows = 0;
+            for (sql, params) in walks {
+                let by = indexed(index);
+                let text = format!(
+                    "SELECT count(*) FROM (SELECT 1 FROM events {by} WHERE {sql} AND {range} LIMIT {MANY})"
+                );
+                let params = params.iter().chain(&bounds);
+                rows += db
+                    .prepare(&text)?
+                    .query_row(params_from_iter(params), |row| row.get::<_, i64>(0))?;
+            }
+            if best.as_ref().is_none_or(|(.., fewest)| rows < *fewest) {
+                best = Some((index, walks.clone(), rows));
+            }
+        }
+        let (mut all, mut params) = (vec![range.clone()], bounds.clone());
+        for condition in conditions {
+            all.push(condition.sql);
+            params.extend(condition.params);
+        }
+        let (index, walks, rows) = match best {
+            Some(best) => best,
+            None => ("events_time", vec![("1".to_owned(), Vec::new())], MANY),
+        };
+        Ok(Plan {
+            index,
+            walks,
+            rows,
+            all: all.join(" AND "),
+            params,
+        })
+    }
+
+    fn range(&self) -> (String, Vec<Value>) {
+        let millis = |time: Time| time.0.div_euclid(1_000_000);
+        let from = self.from.map_or(i64::MIN, millis);
+        let to = self.to.map_or(i64::MAX, millis);
+        (
+            "time >= ? AND time < ?".to_owned(),
+            vec![Value::from(from), Value::from(to)],
+        )
+    }
+}
+
+/// How a walked index is named in SQL; nothing for the words, which are no index of `events`.
+pub(super) fn indexed(index: &str) -> String {
+    if index.is_empty() {
+        String::new()
+    } else {
+        format!("INDEXED BY {index}")
+    }
+}
+
+fn marks(n: usize) -> String {
+    vec!["?"; n].join(", ")
+}
+
+/// `column` is one of these values.
+fn values(
+    column: &'static str,
+    index: Option<&'static str>,
+    wanted: impl Iterator<Item = String>,
+) -> Condition {
+    let wanted: Vec<String> = wanted.collect();
+    let walks = || {
+        wanted
+            .iter()
+            .map(|value| (format!("{column} = ?"), vec![Value::from(value.clone())]))
+    };
+    Condition {
+        sql: format!("{column} IN ({})", marks(wanted.len())),
+        walk: index
+            .filter(|_| wanted.len() <= MOST_WALKED)
+            .map(|index| (index, walks().collect())),
+        params: wanted.iter().cloned().map(Value::from).collect(),
+    }
+}
+
+fn any(parts: impl Iterator<Item = (String, Value)>) -> Condition {
+    let (sql, params): (Vec<String>, Vec<Value>) = parts.unzip();
+    Condition {
+        sql: format!("({})", sql.join(" OR ")),
+        params,
+        walk: None,
+    }
+}
+
+/// SQL's GLOB knows brackets too; ours does not.
+fn escaped(pattern: &str) -> String {
+    pattern.replace('[', "[[]")
+}
+
+fn column_condition(
+    db: &Connection,
+    column: &'static str,
+    index: &'static str,
+    wanted: Vec<Pattern>,
+    patterns: &mut Vec<Vec<Pattern>>,
+) -> rusqlite::Result<Option<Condition>> {
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    let mut few = true;
+    for pattern in &wanted {
+        if let Some(exact) = pattern.exact() {
+            found.push(exact.to_owned());
+            continue;
+        }
+        match distinct(db, column, index, pattern.beginning())? {
+            Some(values) => found.extend(values.into_iter().filter(|value| pattern.fits(value))),
+            None => few = false,
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    if few && found.len() <= 1000 {
+        return Ok(Some(values(column, Some(index), found.into_iter())));
+    }
+    patterns.push(wanted);
+    Ok(Some(Condition {
+        sql: format!("fits({}, {column})", patterns.len() - 1),
+        ..Condition::default()
+    }))
+}
+
+/// The values of a column that begin so, each once, by leaps through the index; `None` if they are too many.
+fn distinct(
+    db: &Connection,
+    column: &str,
+    index: &str,
+    beginning: &str,
+) -> rusqlite::Result<Option<Vec<String>>> {
+    let mut next = db.prepare(&format!(
+        "SELECT {column} FROM events INDEXED BY {index} WHERE {column} > ?1 {} ORDER BY {column} LIMIT 1",
+        if index == "events_object" { "AND object_id IS NOT NULL" } else { "" }
+    ))?;
+    let mut first = db.prepare(&format!(
+        "SELECT {column} FROM events INDEXED BY {index} WHERE {column} >= ?1 {} ORDER BY {column} LIMIT 1",
+        if index == "events_object" { "AND object_id IS NOT NULL" } else { "" }
+    ))?;
+    let mut values = Vec::new();
+    let mut here: Option<String> = first.query_row([beginning], |row| row.get(0)).optional()?;
+    while let Some(value) = here {
+        if !value.starts_with(beginning) {
+            break;
+        }
+        here = next.query_row([&value], |row| row.get(0)).optional()?;
+        values.push(value);
+        if values.len() > MOST_LOOKED {
+            return Ok(None);
+        }
+    }
+    Ok(Some(values))
+}
+
+fn is_there(db: &Connection, kind: &str, id: &str) -> rusqlite::Result<bool> {
+    db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM events INDEXED BY events_object WHERE object_type = ?1 AND object_id = ?2)",
+    )?
+    .query_row([kind, id], |row| row.get(0))
+}
+
+/// Each word of the question as a phrase of its own, so that nothing in it is an operator.
+fn words(question: &str) -> Option<String> {
+    let phrase = |word: &str| {
+        let (word, star) = match word.strip_suffix('*') {
+            Some(beginning) => (beginning, "*"),
+            None => (word, ""),
+        };
+        let word = word.replace(['"', '\0'], " ");
+        (word.chars().any(char::is_alphanumeric)).then(|| format!("\"{word}\"{star}"))
+    };
+    let phrases: Vec<String> = question.split_whitespace().filter_map(phrase).collect();
+    (!phrases.is_empty()).then(|| phrases.join(" "))
+}
+
+/// The functions conditions use: `fits` a pattern, `in_hours` of the day.
+fn offer_functions(
+    db: &Connection,
+    patterns: Vec<Vec<Pattern>>,
+    hours: Option<Hours>,
+) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    let patterns = Arc::new(patterns);
+    db.create_scalar_function("fits", 2, flags, move |cx| {
+        let n: i64 = cx.get(0)?;
+        let Ok(text) = cx.get_raw(1).as_str() else {
+            return Ok(false);
+        };
+        let patterns = usize::try_from(n).ok().and_then(|n| patterns.get(n));
+        Ok(patterns.is_some_and(|patterns| patterns.iter().any(|pattern| pattern.fits(text))))
+    })?;
+    let Some(hours) = hours else {
+        return Ok(());
+    };
+    // The offset of a zone changes on the quarter of an hour at most.
+    let known: Cell<(i64, i64)> = Cell::new((i64::MIN, 0));
+    db.create_scalar_function("in_hours", 1, flags, move |cx| {
+        let millis: i64 = cx.get(0)?;
+        let quarter = millis.div_euclid(900_000);
+        if known.get().0 != quarter {
+            let second = quarter.saturating_mul(900);
+            let offset = jiff::Timestamp::from_second(second)
+                .map_or(0, |at| hours.zone.to_offset(at).seconds());
+            known.set((quarter, i64::from(offset)));
+        }
+        let minute = (millis.div_euclid(1000) + known.get().1).rem_euclid(86_400) / 60;
+        Ok(if hours.from <= hours.to {
+            (hours.from..hours.to).contains(&minute)
+        } else {
+            minute >= hours.from || minute < hours.to
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_of_a_question_is_an_operator() {
+        assert_eq!(words("disk full"), Some("\"disk\" \"full\"".to_owned()));
+        assert_eq!(
+            words("a\"b OR NOT x*"),
+            Some("\"a b\" \"OR\" \"NOT\" \"x\"*".to_owned())
+        );
+        assert_eq!(words(" - * \" "), None);
+    }
+}
