@@ -2,6 +2,7 @@
 
 pub mod dedupe;
 pub mod enrich;
+pub mod event_id;
 pub mod filter;
 pub mod grok;
 pub mod join;
@@ -17,6 +18,7 @@ pub fn register(registry: &mut Registry) {
     registry.stateful::<dedupe::Config>();
     registry.stateful::<join::Config>();
     registry.transform::<enrich::Config>();
+    registry.transform::<event_id::Config>();
     registry.transform::<filter::Config>();
     registry.transform::<grok::Config>();
     registry.transform::<remap::Config>();

@@ -61,6 +61,11 @@ impl Field {
         read_table(|table| table.paths.len())
     }
 
+    /// Its place among the known names, for tables by field.
+    pub fn number(self) -> usize {
+        usize::from(self.0)
+    }
+
     /// The path it was interned with.
     pub fn path(self) -> &'static str {
         read_table(|table| table.paths[usize::from(self.0)])

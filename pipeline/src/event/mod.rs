@@ -347,6 +347,11 @@ impl Event {
         before != self.slots.len()
     }
 
+    /// Takes away the fields for which `keep` is false, in one pass.
+    pub fn retain(&mut self, mut keep: impl FnMut(Field) -> bool) {
+        self.slots.retain(|slot| keep(slot.field));
+    }
+
     /// Takes all fields away; the id, the time and the text that spans point into stay.
     pub fn strip(&mut self) {
         self.slots.clear();

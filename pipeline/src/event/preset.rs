@@ -41,8 +41,15 @@ impl Preset {
         }
     }
 
+    /// The same with the fields of another one; where both have a field, that of the other one counts.
+    #[must_use]
+    pub fn and(self, other: &Preset) -> Preset {
+        other.0.iter().fold(self, |preset, slot| preset.with(*slot))
+    }
+
     fn with(self, slot: Slot) -> Preset {
         let mut slots = self.0.into_vec();
+        slots.retain(|held| held.field != slot.field);
         slots.push(slot);
         Preset(slots.into_boxed_slice())
     }
