@@ -79,8 +79,9 @@ impl Tree {
         self.0.join(path.trim_start_matches('/'))
     }
 
-    /// A journal with a start and an end of the task; false, told where the tests look, where this machine cannot make one.
-    fn journal(&self) -> bool {
+    /// A journal of these messages, each with further fields; false, told where the tests look, where this machine cannot
+    /// make one.
+    fn journal(&self, entries: &[(String, &str)]) -> bool {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/journal.sh");
         let run = |words: &[&std::ffi::OsStr]| Command::new(&script).args(words).output().unwrap();
         if !run(&["install".as_ref()]).status.success()
@@ -93,16 +94,10 @@ impl Tree {
             return false;
         }
         let mut export = String::new();
-        for (n, message) in [
-            format!("<root@pam> starting task {UPID}"),
-            format!("<root@pam> end task {UPID} OK"),
-        ]
-        .iter()
-        .enumerate()
-        {
+        for (n, (message, more)) in entries.iter().enumerate() {
             export.push_str(&format!(
                 "__REALTIME_TIMESTAMP={}\n__MONOTONIC_TIMESTAMP={}\n_BOOT_ID={:032x}\n_MACHINE_ID={:032x}\n\
-                 _PID=7\nPRIORITY=6\nSYSLOG_IDENTIFIER=pvedaemon\nMESSAGE={message}\n\n",
+                 _PID=7\nPRIORITY=6\nSYSLOG_IDENTIFIER=pvedaemon\nMESSAGE={message}\n{more}\n",
                 1_769_415_330_000_000_u64 + n as u64 * 5_000_000,
                 1000 + n,
                 0xb007,
@@ -167,7 +162,11 @@ fn credentials(ground: &Ground) {
 fn a_node_as_it_should_be_has_no_problem_and_its_graph_holds() {
     let ground = Ground::new();
     let tree = Tree::new(ground.path("root"));
-    if !tree.journal() {
+    let entries = [
+        "<root@pam> starting task UPID OK",
+        "<root@pam> end task UPID OK",
+    ];
+    if !tree.journal(&entries.map(|entry| (entry.replace("UPID", UPID), ""))) {
         return;
     }
     credentials(&ground);
@@ -340,6 +339,35 @@ fn what_is_missing_is_said_with_its_price_and_its_remedy() {
         );
     }
     assert!(text.contains("\n[sources.config]"), "{text}");
+}
+
+#[test]
+fn a_journal_with_holes_says_so() {
+    let ground = Ground::new();
+    let tree = Tree::new(ground.path("root"));
+    let suppressed = "Suppressed 812 messages from pvedaemon.service".to_owned();
+    let id = "MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e\nN_DROPPED=812\n";
+    let start = format!("<root@pam> starting task {UPID}");
+    if !tree.journal(&[(start, ""), (suppressed, id)]) {
+        return;
+    }
+    // In memory only.
+    fs::create_dir_all(tree.path("/run/log")).unwrap();
+    fs::rename(tree.path("/var/log/journal"), tree.path("/run/log/journal")).unwrap();
+    let (code, found) = doctor(&ground, &tree, &[]);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        of(&found, "problem"),
+        [
+            "journal: it is kept in memory only",
+            "journal: journald threw entries away 1 times; the last time: Suppressed 812 messages from pvedaemon.service"
+        ]
+    );
+    let notes = of(&found, "note").join("\n");
+    assert!(
+        notes.contains("facts: the journal never tells the end of 1 of 1 tasks"),
+        "{notes}"
+    );
 }
 
 #[test]

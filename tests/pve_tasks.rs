@@ -305,3 +305,66 @@ fn a_folder_that_cannot_be_read_is_told_and_tried_again() {
     assert!(reason.as_str().unwrap().contains("tasks"), "{reason}");
     assert!(told(&store, "PVE-9014").is_empty());
 }
+
+#[test]
+fn many_tasks_cost_little_and_no_file_stays_open() {
+    let (ground, store) = (Ground::new(), Store::start());
+    let mut node = Node::new(ground.path("tasks"));
+    ground.configure(&graph(&store, &node.folder));
+    let mut all: BTreeSet<String> = BTreeSet::new();
+    let program = ground.start();
+    ground.until("it runs", || ground.log().contains("\"started\""));
+    for _ in 0..500 {
+        node.begin();
+        all.insert(node.end("migration aborted", true));
+    }
+    ground.until("all ends", || keys(&phase(&store, "end")) == all);
+    // Ten thousand at once, in one write of each list, as after a power failure.
+    let mut index = String::new();
+    let mut active = String::new();
+    for n in 0..10_000_u32 {
+        let upid = format!(
+            "UPID:pve1:{:08X}:0001C8F2:{:08X}:vzstart:{}:root@pam:",
+            0x10_0000 + n,
+            BEGIN + 5000 + n / 10,
+            n
+        );
+        active.push_str(&format!("{upid} 0\n"));
+        index.push_str(&format!("{upid} {:08X} unexpected status\n", BEGIN + 9000));
+        all.insert(upid);
+    }
+    let aside = node.folder.join("active.tmp.9");
+    fs::write(&aside, active).unwrap();
+    fs::rename(&aside, node.folder.join("active")).unwrap();
+    ground.until("all starts", || phase(&store, "start").len() >= 10_000);
+    let mut file = fs::File::options()
+        .append(true)
+        .create(true)
+        .open(node.folder.join("index"))
+        .unwrap();
+    file.write_all(index.as_bytes()).unwrap();
+    fs::rename(node.folder.join("index"), node.folder.join("index.1")).unwrap();
+    node.active();
+    ground.until("all ends", || keys(&phase(&store, "end")) == all);
+    let held = fs::read_dir(format!("/proc/{}/fd", program.pid())).unwrap();
+    let held = held.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+    let held: Vec<PathBuf> = held.filter(|path| path.starts_with(&node.folder)).collect();
+    assert!(held.is_empty(), "{held:?}");
+    let memory = program.memory();
+    assert!(memory < 64 << 10, "{memory} KiB");
+    // Idle, with a full history behind it: a look a second.
+    let before = cpu(program.pid());
+    std::thread::sleep(Duration::from_secs(3));
+    let spent = cpu(program.pid()) - before;
+    println!("{memory} KiB after 10 500 tasks, {spent} ticks of 10 ms in 3 s of rest");
+    assert!(spent < 30, "{spent} ticks of 10 ms in 3 s");
+    assert_eq!(program.stop(), Some(0), "{}", ground.log());
+}
+
+/// Processor time of a process so far [10 ms].
+fn cpu(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after = stat.rfind(')').unwrap() + 1;
+    let fields: Vec<&str> = stat[after..].split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}

@@ -120,7 +120,7 @@ impl Source for PveTasks {
         let begins = stored.is_none();
         let mut told = Told::new(stored.unwrap_or_default());
         let logs = Logs::new(&self.config.path);
-        let mut reading = Reading::new(logs.clone(), &self.host, !begins);
+        let mut reading = Reading::new(logs.clone(), &self.host);
         let mut teller = Teller::new(self, logs);
         let mut looker = Looker::new(&self.config.path);
         let lane = out.lane(LANE);

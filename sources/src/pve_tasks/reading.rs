@@ -9,6 +9,7 @@ use pipeline::{EventId, Time};
 use super::lists::{List, Lists};
 use super::logs::{self, Logs};
 use super::row;
+use super::tell::UNEXPECTED;
 use super::told::{Told, key};
 use pipeline::pve::Upid;
 
@@ -100,18 +101,15 @@ struct Line<'a> {
 pub(super) struct Reading {
     logs: Logs,
     host: String,
-    /// Nothing was read yet in this run, and something was in an earlier one.
-    resumed: bool,
     /// Since when tasks that ran are in none of the lists.
     missing: HashMap<String, Instant>,
 }
 
 impl Reading {
-    pub(super) fn new(logs: Logs, host: &str, resumed: bool) -> Reading {
+    pub(super) fn new(logs: Logs, host: &str) -> Reading {
         Reading {
             logs,
             host: host.to_owned(),
-            resumed,
             missing: HashMap::new(),
         }
     }
@@ -131,6 +129,7 @@ impl Reading {
             gap: None,
         };
         let (mut ended, mut runs) = (HashSet::new(), HashSet::new());
+        let mut unexpected = HashMap::new();
         let (mut oldest, mut last) = (None, Time(0));
         for line in &lines {
             let parse = match line.place {
@@ -176,10 +175,19 @@ impl Reading {
             if line.place != "active" && oldest.is_none() {
                 oldest = Some(end);
             }
-            if ended.insert(row.text) && !told.knows(row.text) {
-                found
-                    .news
-                    .push(news(end, What::End(status.to_owned()), row.text));
+            if ended.insert(row.text) {
+                if !told.knows(row.text) {
+                    if status == UNEXPECTED {
+                        unexpected.insert(row.text, found.news.len());
+                    }
+                    let what = What::End(status.to_owned());
+                    found.news.push(news(end, what, row.text));
+                }
+            } else if status != UNEXPECTED
+                && let Some(place) = unexpected.remove(row.text)
+            {
+                // PVE looked twice, and knew better the second time.
+                found.news[place] = news(end, What::End(status.to_owned()), row.text);
             }
         }
         for line in lines.iter().filter(|line| line.place == "active") {
@@ -199,7 +207,7 @@ impl Reading {
                 });
             }
         }
-        found.gap = self.gap(&found, told, oldest);
+        found.gap = gap(&found, told, oldest);
         if let Some(gap) = &mut found.gap {
             self.search(gap, told, &ended, &runs, &mut found.news);
         }
@@ -211,33 +219,7 @@ impl Reading {
         found
             .news
             .dedup_by(|a, b| a.text == b.text && a.what == b.what);
-        self.resumed = false;
         found
-    }
-
-    /// Whether a list was overwritten that had not been read to its end.
-    fn gap(&self, found: &Found, told: &Told, oldest: Option<Time>) -> Option<Gap> {
-        let there = |list| Some(list) == found.index || Some(list) == found.previous;
-        let certain = match (told.lists.index, told.lists.previous) {
-            // A rotation writes a line first, so the list that was read last goes with lines in it that were not.
-            (Some(index), _) => match there(index) {
-                true => return None,
-                false => true,
-            },
-            // `index` was empty: what became of it once is all there, what became of it twice is not, and both look alike.
-            (None, Some(previous)) => match self.resumed && !there(previous) {
-                true => false,
-                false => return None,
-            },
-            (None, None) => return None,
-        };
-        Some(Gap {
-            certain,
-            from: told.lists.newest,
-            to: oldest,
-            found: 0,
-            trouble: None,
-        })
     }
 
     /// Tasks of a gap, by their logs.
@@ -311,6 +293,31 @@ impl Reading {
     }
 }
 
+/// Whether a list was overwritten that had not been read to its end.
+fn gap(found: &Found, told: &Told, oldest: Option<Time>) -> Option<Gap> {
+    let there = |list| Some(list) == found.index || Some(list) == found.previous;
+    let certain = match (told.lists.index, told.lists.previous) {
+        // A rotation writes a line first, so the list that was read last goes with lines in it that were not.
+        (Some(index), _) => match there(index) {
+            true => return None,
+            false => true,
+        },
+        // `index` was empty: what became of it once is all there, what became of it twice is not, and both look alike.
+        (None, Some(previous)) => match there(previous) {
+            true => return None,
+            false => false,
+        },
+        (None, None) => return None,
+    };
+    Some(Gap {
+        certain,
+        from: told.lists.newest,
+        to: oldest,
+        found: 0,
+        trouble: None,
+    })
+}
+
 fn unlisted(upid: String, at: Time) -> News {
     News {
         at,
@@ -345,7 +352,12 @@ fn lines(lists: &Lists) -> Vec<Line<'_>> {
         let rest = (place != "index" && !rest.is_empty()).then_some(rest);
         let whole = whole.map(|line| (line, false));
         for (line, partial) in whole.chain(rest.map(|line| (line, true))) {
-            let line = line.trim_ascii_end();
+            // A crash may leave a run of zeros behind.
+            let zeros = line.iter().take_while(|byte| **byte == 0).count();
+            let line = line[zeros..].trim_ascii_end();
+            if line.is_empty() {
+                continue;
+            }
             let (text, latin) = row::text(line);
             all.push(Line {
                 place,
@@ -359,117 +371,4 @@ fn lines(lists: &Lists) -> Vec<Line<'_>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pve_tasks::lists::Looker;
-    use crate::pve_tasks::testing::{BEGIN, Node};
-
-    const HOST: &str = "other";
-
-    fn look(node: &Node, reading: &mut Reading, told: &mut Told) -> Found {
-        let lists = Looker::new(node.path()).look(true).unwrap().unwrap();
-        let found = reading.read(&lists, told, Time::from_secs(i64::from(BEGIN) + 5000));
-        found.news.iter().for_each(|news| news.remember(told));
-        told.settle(&found);
-        found
-    }
-
-    fn restarted(node: &Node, told: &Told) -> (Reading, Told) {
-        let json = serde_json::to_string(&told.position()).unwrap();
-        let reading = Reading::new(Logs::new(node.path()), HOST, true);
-        (reading, Told::new(serde_json::from_str(&json).unwrap()))
-    }
-
-    #[test]
-    fn one_rotation_is_no_gap_two_are() {
-        let mut node = Node::new();
-        let mut told = Told::default();
-        let mut reading = Reading::new(Logs::new(node.path()), HOST, false);
-        node.ended("qmstart", "1", "OK");
-        let found = look(&node, &mut reading, &mut told);
-        assert_eq!((found.news.len(), found.gap), (1, None));
-        node.ended("qmstart", "2", "OK");
-        node.rotate();
-        node.ended("qmstart", "3", "OK");
-        let found = look(&node, &mut reading, &mut told);
-        assert_eq!((found.news.len(), found.gap), (2, None));
-        let lost = node.ended("qmstart", "4", "OK");
-        node.log(&lost, "TASK OK\n");
-        node.rotate();
-        node.ended("qmstart", "5", "OK");
-        node.rotate();
-        node.ended("qmstart", "6", "OK");
-        let found = look(&node, &mut reading, &mut told);
-        let gap = found.gap.unwrap();
-        assert_eq!((gap.certain, gap.found), (true, 1));
-        let end = |n| Some(Time::from_secs(i64::from(BEGIN + n + 1)));
-        assert_eq!((gap.from, gap.to), (end(3), end(5)));
-        let what: Vec<_> = found
-            .news
-            .iter()
-            .map(|news| (&news.text, &news.what))
-            .collect();
-        assert_eq!(what[0], (&lost, &What::Unlisted));
-        assert_eq!(what.len(), 3);
-        // Told, and no news after a restart.
-        let (mut reading, mut told) = restarted(&node, &told);
-        let found = look(&node, &mut reading, &mut told);
-        assert!(found.news.is_empty() && found.gap.is_none());
-    }
-
-    #[test]
-    fn an_empty_index_leaves_it_open_whether_something_is_missing() {
-        let mut node = Node::new();
-        let mut told = Told::default();
-        let mut reading = Reading::new(Logs::new(node.path()), HOST, false);
-        node.ended("qmstart", "1", "OK");
-        node.rotate();
-        assert_eq!(look(&node, &mut reading, &mut told).gap, None);
-        node.ended("qmstart", "2", "OK");
-        node.rotate();
-        let (mut later, mut stored) = restarted(&node, &told);
-        // Whoever looked on knows that there was but one rotation.
-        assert_eq!(look(&node, &mut reading, &mut told).gap, None);
-        let gap = look(&node, &mut later, &mut stored).gap.unwrap();
-        assert!(!gap.certain);
-        assert_eq!(look(&node, &mut later, &mut stored).gap, None);
-    }
-
-    #[test]
-    fn a_deleted_index_is_a_gap() {
-        let mut node = Node::new();
-        let mut told = Told::default();
-        let mut reading = Reading::new(Logs::new(node.path()), HOST, false);
-        node.ended("qmstart", "1", "OK");
-        look(&node, &mut reading, &mut told);
-        std::fs::remove_file(node.file("index")).unwrap();
-        assert!(look(&node, &mut reading, &mut told).gap.unwrap().certain);
-        assert_eq!(look(&node, &mut reading, &mut told).gap, None);
-    }
-
-    #[test]
-    fn a_task_that_left_the_lists_without_a_word_has_ended_after_a_minute() {
-        let mut node = Node::new();
-        let mut told = Told::default();
-        let mut reading = Reading::new(Logs::new(node.path()), HOST, false);
-        let upid = node.upid("qmigrate", "1");
-        let stays = node.upid("vncproxy", "1");
-        node.active(&[format!("{upid} 0"), format!("{stays} 0")]);
-        assert_eq!(look(&node, &mut reading, &mut told).news.len(), 2);
-        node.active(&[format!("{stays} 0")]);
-        assert!(look(&node, &mut reading, &mut told).news.is_empty());
-        assert!(reading.waits());
-        let long_ago = Instant::now().checked_sub(GONE).unwrap();
-        reading.missing.insert(upid.clone(), long_ago);
-        let found = look(&node, &mut reading, &mut told);
-        assert_eq!(found.news.len(), 1);
-        assert_eq!(
-            (&found.news[0].text, &found.news[0].what),
-            (&upid, &What::Unlisted)
-        );
-        assert!(!reading.waits() && !told.running.contains(&upid));
-        // Whatever comes of it later was told.
-        node.end(&upid, "migration aborted");
-        assert!(look(&node, &mut reading, &mut told).news.is_empty());
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use super::task::{Task, Tasks, tail, wants_log};
 use super::told::Told;
 
 /// What PVE writes where the log of a task has no last line.
-const UNEXPECTED: &str = "unexpected status";
+pub(super) const UNEXPECTED: &str = "unexpected status";
 /// A tool that ran in the foreground writes the last line of its log a little after PVE looked for it.
 const RACE: Duration = Duration::from_secs(10);
 /// The tag of an end that only the log of the task tells.
