@@ -3,14 +3,16 @@
 //! The rows stand in `configs/catalogue/*.toml`, one file for each family, which are part of the program.
 
 mod sentence;
+mod template;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use sentence::Sentences;
 pub use sentence::sentence;
+use template::Sentences;
 
 /// One event ID.
 #[derive(Clone, Debug, Deserialize)]
@@ -35,6 +37,8 @@ pub struct Row {
     pub say: Option<Text>,
     /// The sentence where it came to nothing, if that needs another one.
     pub failed: Option<Text>,
+    /// The sentence where nobody knows what came of it, if the doubt needs other words than a remark at its end.
+    pub unknown: Option<Text>,
     /// Where it stands in OCSF.
     pub ocsf: Ocsf,
     /// The version that brought it.

@@ -14,7 +14,7 @@ pub enum Answer {
     Nothing,
     /// The UPID of the task it forked.
     Upid,
-    /// Another text.
+    /// Another text, or a number.
     Text,
     /// An object; console calls answer one.
     Object,
@@ -39,10 +39,10 @@ pub enum Verdict {
 const JSON_TEXT: u64 = 11;
 /// `{"data":"…","success":1}`.
 const EXTJS_TEXT: u64 = 23;
-/// `{"data":null,"success":1}`.
-const EXTJS_NOTHING: u64 = 25;
-/// `{"data":[],"success":1}`.
-const EXTJS_EMPTY: u64 = 23;
+/// `{"data":null,"message":"","status":500,"success":0}`, the shortest body of a failure: whatever is shorter is none.
+const EXTJS_FAILURE: u64 = 51;
+/// Furthest that the shortest and longest UPID may lie apart for its length to prove a success [bytes].
+const CERTAIN: u64 = 8;
 /// A ticket's answer is longer, a refusal's shorter.
 const TICKET: u64 = 500;
 
@@ -61,9 +61,10 @@ impl Verdict {
             401 | 403 => return Verdict::Denied,
             // The client went away before there was an answer; the call may have been done.
             500 if length.is_none() => return Verdict::Unknown,
-            595..=599 => return Verdict::Failure,
             400.. => return Verdict::Failure,
-            200..=399 | 101 => {}
+            // Sent elsewhere: nothing was done here, and whether the client went there no line tells.
+            301..=303 | 307 | 308 => return Verdict::Unknown,
+            101 | 200..=399 => {}
             _ => return Verdict::Unknown,
         }
         if format != Format::Extjs || status != 200 {
@@ -72,22 +73,19 @@ impl Verdict {
         let Some(length) = length else {
             return Verdict::Unknown;
         };
-        match answers {
-            Answer::Nothing if length == EXTJS_NOTHING => Verdict::Success,
-            Answer::Nothing => Verdict::Failure,
-            Answer::Upid => match upid {
-                Some((shortest, longest))
-                    if (EXTJS_TEXT + shortest..=EXTJS_TEXT + longest).contains(&length) =>
-                {
-                    Verdict::Success
+        match (answers, upid) {
+            // `null`, an empty list, a number: `{"data":null,"success":1}`.
+            _ if length < EXTJS_FAILURE => Verdict::Success,
+            (Answer::Nothing, _) => Verdict::Failure,
+            (Answer::Upid, Some((shortest, longest))) => {
+                match (EXTJS_TEXT + shortest..=EXTJS_TEXT + longest).contains(&length) {
+                    true if longest - shortest <= CERTAIN => Verdict::Success,
+                    // Many lengths would do, and the message of a failure has some length too.
+                    true => Verdict::Unknown,
+                    false => Verdict::Failure,
                 }
-                // `null` where the work was done at once.
-                _ if length == EXTJS_NOTHING => Verdict::Success,
-                Some(_) => Verdict::Failure,
-                None => Verdict::Unknown,
-            },
-            Answer::List if length == EXTJS_EMPTY => Verdict::Success,
-            Answer::Text | Answer::Object | Answer::List => Verdict::Unknown,
+            }
+            _ => Verdict::Unknown,
         }
     }
 
@@ -140,6 +138,11 @@ mod tests {
         assert_eq!(of(200, 81, Answer::Upid, Some((58, 59))), Verdict::Success);
         assert_eq!(of(200, 120, Answer::Upid, Some((58, 59))), Verdict::Failure);
         assert_eq!(of(200, 120, Answer::Upid, None), Verdict::Unknown);
+        assert_eq!(of(200, 90, Answer::Upid, Some((60, 80))), Verdict::Unknown);
+        assert_eq!(of(200, 25, Answer::Upid, None), Verdict::Success);
+        assert_eq!(of(200, 25, Answer::Object, None), Verdict::Success);
+        assert_eq!(of(200, 23, Answer::List, None), Verdict::Success);
+        assert_eq!(of(200, 51, Answer::Nothing, None), Verdict::Failure);
         assert_eq!(of(200, 300, Answer::Object, None), Verdict::Unknown);
         assert_eq!(of(401, 0, Answer::Nothing, None), Verdict::Denied);
         assert_eq!(Verdict::of_ticket(200, Some(763)), Verdict::Success);
@@ -155,6 +158,11 @@ mod tests {
         assert_eq!(of(500, None), Verdict::Unknown);
         assert_eq!(of(500, Some(80)), Verdict::Failure);
         assert_eq!(of(595, None), Verdict::Failure);
+        assert_eq!(of(308, Some(18)), Verdict::Unknown);
+        assert_eq!(of(304, None), Verdict::Success);
+        for status in [0, -1, i64::MIN, 100, 199] {
+            assert_eq!(of(status, None), Verdict::Unknown, "{status}");
+        }
     }
 
     #[test]

@@ -15,3 +15,6 @@ pub use path::{Format, normalise};
 pub use task::{Act, Exit, TaskType};
 pub use upid::{Upid, UpidError};
 pub use user::User;
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,9 @@ pub struct TaskType {
     pub code: String,
     /// What its id names: an object type, or `guest` for a VM or a container.
     pub object: String,
+    /// The id names nothing; the object is the node that ran it.
+    #[serde(default)]
+    pub here: bool,
     /// Whether its start is an event of its own: consoles, migrations, backups, bulk actions.
     #[serde(default)]
     pub start: bool,
@@ -43,6 +46,19 @@ impl Act<'_> {
     pub fn row(&self) -> &'static Row {
         let row = Catalogue::builtin().get(self.code);
         row.expect("a test looks up the code of every task and endpoint")
+    }
+
+    /// The same once it is known whether the guest is a `vm` or a `ct`, for types of task that both share.
+    #[must_use]
+    pub fn of_guest(mut self, kind: &'static str) -> Self {
+        if self.object_type == "guest" {
+            self.object_type = kind;
+            // The last two digits of 20xx and 21xx are one verb.
+            if kind == "ct" && self.code == VM_RESIZED {
+                self.code = CT_RESIZED;
+            }
+        }
+        self
     }
 }
 
@@ -110,6 +126,9 @@ static BY_KIND: LazyLock<HashMap<&str, &TaskType>> =
 const BACKUP_STARTED: &str = "PVE-5101";
 const BACKUP_FAILED: &str = "PVE-5103";
 const BACKUP_WARNINGS: &str = "PVE-5104";
+const VM_RESIZED: &str = "PVE-2015";
+const CT_RESIZED: &str = "PVE-2115";
+const NETWORK_APPLIED: &str = "PVE-4104";
 
 impl TaskType {
     /// The row of a type; `None` for one that PVE's sources did not have.
@@ -137,6 +156,15 @@ impl TaskType {
             ("vzdump", None) => BACKUP_STARTED,
             ("vzdump", Some(Exit::Error | Exit::Unknown)) => BACKUP_FAILED,
             ("vzdump", Some(Exit::Warnings(_))) => BACKUP_WARNINGS,
+            // PVE applies its network configuration by reloading this one "service".
+            ("srvreload", _) if id == "networking" => {
+                return Act {
+                    code: NETWORK_APPLIED,
+                    object_type: "network",
+                    object_id: Cow::Borrowed(node),
+                    vmid: None,
+                };
+            }
             _ => &self.code,
         };
         let guest = matches!(
@@ -151,6 +179,7 @@ impl TaskType {
         let object_id = match (self.object.as_str(), vmid) {
             ("vm" | "ct" | "guest", Some(_)) => Cow::Borrowed(&id[..digits]),
             ("node", _) if id.is_empty() => Cow::Borrowed(node),
+            _ if self.here => Cow::Borrowed(node),
             _ => Cow::Borrowed(id),
         };
         Act {
@@ -196,6 +225,14 @@ mod tests {
         );
         assert_eq!(act("download", "13-debian.iso", None).vmid, None);
         assert_eq!(act("aptupdate", "", None).object_id, "pve1");
+        let one = act("srvreload", "networking", Some(Exit::Ok));
+        assert_eq!(
+            (one.code, one.object_type, &*one.object_id),
+            ("PVE-4104", "network", "pve1")
+        );
+        assert_eq!(act("srvreload", "ssh", Some(Exit::Ok)).code, "PVE-6044");
+        assert_eq!(act("clusterjoin", "", Some(Exit::Ok)).object_id, "pve1");
+        assert_eq!(act("acmerenew", "", Some(Exit::Ok)).object_id, "pve1");
         assert_eq!(act("vzdump", "", None).code, "PVE-5101");
         assert_eq!(act("vzdump", "", Some(Exit::Error)).code, "PVE-5103");
         assert_eq!(act("vzdump", "104", Some(Exit::Ok)).vmid, Some(104));
@@ -221,5 +258,7 @@ mod tests {
         for code in [BACKUP_STARTED, BACKUP_FAILED, BACKUP_WARNINGS] {
             assert_eq!(Catalogue::builtin().get(code).unwrap().object, "backup");
         }
+        let applied = Catalogue::builtin().get(NETWORK_APPLIED).unwrap();
+        assert_eq!(applied.action, "network-apply");
     }
 }
