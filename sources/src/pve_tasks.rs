@@ -26,7 +26,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::tz::TimeZone;
-use pipeline::{BuildError, BuildErrors, Context, Source, SourceConfig, SourceError, SourceOut};
+use pipeline::{
+    BuildError, BuildErrors, Context, Event, Source, SourceConfig, SourceError, SourceOut,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -45,8 +47,8 @@ const LANE: &str = "tasks";
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two looks, however often the lists change.
 const REST: Duration = Duration::from_millis(100);
-/// Tasks told at once.
-const CHUNK: usize = 500;
+/// Tasks are told in parts of this size [bytes]: each carries what is told by then, so few of them are better.
+const PART: usize = 1 << 20;
 
 /// Reads PVE's task lists and the logs of tasks.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -175,24 +177,22 @@ impl PveTasks {
         if let Some(gap) = &found.gap {
             teller.gap(gap, out);
         }
-        let mut parts = found.news.chunks(CHUNK).peekable();
-        while let Some(part) = parts.next() {
-            let mut events = Vec::with_capacity(part.len());
-            for news in part {
-                if teller.events(news, out, &mut events) {
-                    news.remember(told);
-                }
+        let (mut events, mut size) = (Vec::new(), 0);
+        for news in &found.news {
+            let before = events.len();
+            if !teller.events(news, out, &mut events) {
+                continue;
             }
-            if parts.peek().is_some() && !events.is_empty() {
-                out.send(lane, events, &told.position()).await?;
-            } else if parts.peek().is_none() {
-                told.settle(&found);
-                return out.send(lane, events, &told.position()).await;
+            news.remember(told);
+            size += events[before..].iter().map(Event::size).sum::<usize>();
+            if size >= PART {
+                let part = std::mem::take(&mut events);
+                out.send(lane, part, &told.position()).await?;
+                size = 0;
             }
         }
-        if told.settle(&found) {
-            out.send(lane, Vec::new(), &told.position()).await?;
-            return Ok(());
+        if told.settle(&found) || !events.is_empty() {
+            return out.send(lane, events, &told.position()).await;
         }
         out.idle(lane).await
     }

@@ -83,6 +83,19 @@ impl Logs {
         }))
     }
 
+    /// Whether the HA stack started the task, in the name of root: it says so in the first line of the log.
+    pub(super) fn by_ha(&self, upid: &str, start: Time) -> io::Result<bool> {
+        const WORDS: &[u8] = b"task started by HA resource agent";
+        let file = match plain(&self.path(upid, start)) {
+            Ok(file) => file,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(why) => return Err(why),
+        };
+        let mut head = Vec::with_capacity(WORDS.len());
+        file.take(WORDS.len() as u64).read_to_end(&mut head)?;
+        Ok(head == WORDS)
+    }
+
     /// What a backup came to for each of its guests.
     pub(super) fn guests(
         &self,

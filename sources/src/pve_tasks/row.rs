@@ -6,6 +6,9 @@
 use pipeline::Time;
 use pipeline::pve::Upid;
 
+/// Longest UPID [bytes].
+const LONGEST: usize = 255;
+
 /// One line that was understood.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row<'a> {
@@ -53,6 +56,10 @@ fn split(line: &str) -> Result<(&str, &str), String> {
 }
 
 fn upid(text: &str) -> Result<Upid<'_>, String> {
+    // It is the name of a file as well.
+    if text.len() > LONGEST {
+        return Err(format!("no UPID is longer than {LONGEST} bytes"));
+    }
     Upid::parse(text).map_err(|why| why.to_string())
 }
 
@@ -151,6 +158,8 @@ mod tests {
         ] {
             assert!(!index(line).unwrap_err().is_empty(), "{line}");
         }
+        let long = UPID.replace("100", &"1".repeat(LONGEST));
+        assert!(index(&format!("{long} 697722A7 OK")).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use pipeline::pve::Upid;
 use pipeline::telemetry::Stage;
-use pipeline::{Event, Outcome, SourceOut, Time, Told as OwnEvent, fields};
+use pipeline::{Event, Field, Outcome, SourceOut, Time, Told as OwnEvent, fields};
 
 use super::PveTasks;
 use super::lists::Lists;
@@ -28,6 +28,7 @@ pub(super) struct Teller {
     tasks: Tasks,
     logs: Logs,
     zone: TimeZone,
+    actor: Field,
     /// The end of a task is held, for its log may get a last line.
     waits: bool,
     /// That a list is too long was told.
@@ -44,6 +45,7 @@ impl Teller {
             tasks: Tasks::new(&source.cluster),
             logs,
             zone: source.zone.clone(),
+            actor: Field::new("pve.actor.kind"),
             waits: false,
             told_cut: false,
             told_log: false,
@@ -104,6 +106,9 @@ impl Teller {
                 }
             }
         };
+        if self.by_ha(news, out) {
+            event.set(self.actor, "ha");
+        }
         if let Some(raw) = &news.raw {
             event.set(fields::PVE_RAW_B64, raw.as_str());
         }
@@ -209,6 +214,29 @@ impl Teller {
                 self.tasks
                     .guest(task, guest.vmid, (guest.began, at), result),
             );
+        }
+    }
+
+    /// What HA does to guests it does as root.
+    fn by_ha(&mut self, news: &News, out: &SourceOut) -> bool {
+        let Ok(upid) = Upid::parse(&news.text) else {
+            return false;
+        };
+        if upid.user != "root@pam" || !(upid.kind.starts_with("qm") || upid.kind.starts_with("vz"))
+        {
+            return false;
+        }
+        let task = Task {
+            upid: &news.text,
+            node: upid.node,
+            start: upid.start,
+        };
+        match self.logs.by_ha(task.upid, task.start) {
+            Ok(by_ha) => by_ha,
+            Err(why) => {
+                self.log_trouble(task, &why, out);
+                false
+            }
         }
     }
 

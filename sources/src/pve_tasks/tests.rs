@@ -283,6 +283,26 @@ async fn a_backup_of_several_guests_is_told_guest_by_guest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_ha_did_as_root_says_so() {
+    let mut node = Node::new();
+    let by_root = |upid: String| upid.replace("alice@pve", "root@pam");
+    let by_ha = by_root(node.upid("qmstart", "100"));
+    node.log(&by_ha, "task started by HA resource agent\nTASK OK\n");
+    node.end(&by_ha, "OK");
+    let by_cli = by_root(node.upid("qmstart", "101"));
+    node.log(&by_cli, "starting\nTASK OK\n");
+    node.end(&by_cli, "OK");
+    let by_user = node.ended("qmstart", "102", "OK");
+    node.log(&by_user, "task started by HA resource agent\nTASK OK\n");
+    let events = start(&node).await.collect(3).await;
+    let kinds: Vec<&str> = events
+        .iter()
+        .map(|event| text(event, "pve.actor.kind"))
+        .collect();
+    assert_eq!(kinds, ["ha", "", ""]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_tasks_at_once_are_all_told() {
     let mut node = Node::new();
     let upids: Vec<String> = (0..10_000).map(|_| node.upid("qmshutdown", "1")).collect();
