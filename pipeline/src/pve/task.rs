@@ -149,6 +149,20 @@ impl TaskType {
         self.start
     }
 
+    /// Every event ID that a task of this type can have, its usual one first.
+    #[must_use]
+    pub fn codes(&self) -> Vec<&str> {
+        let others: &[&str] = match self.kind.as_str() {
+            "vzdump" => &[BACKUP_STARTED, BACKUP_FAILED, BACKUP_WARNINGS],
+            "resize" => &[CT_RESIZED],
+            "srvreload" => &[NETWORK_APPLIED],
+            _ => &[],
+        };
+        std::iter::once(self.code.as_str())
+            .chain(others.iter().copied())
+            .collect()
+    }
+
     /// What a task of this type with this id on this node does. `exit` is `None` at its start.
     #[must_use]
     pub fn act<'a>(&'static self, id: &'a str, node: &'a str, exit: Option<Exit>) -> Act<'a> {
