@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipeline::config::FakeEnv;
-use pipeline::{Graph, Registry};
+use pipeline::{Clock, Graph, Registry, Time};
 use toml::{Table, Value};
 
 use crate::exit::Exit;
@@ -36,15 +36,19 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Lines a second; 0 is as fast as they can be shown.
-    #[arg(long, value_name = "LINES", default_value_t = 8.0)]
-    rate: f64,
+    /// Entries a second, of each source; 0 is as fast as they are taken. 8 where it is not said.
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
 
     /// Another number is another day.
     #[arg(long, value_name = "N")]
     seed: Option<i64>,
 
-    /// End after so many lines.
+    /// When the day begins, like 2026-03-14T21:52:00Z.
+    #[arg(long, value_name = "TIME")]
+    start: Option<String>,
+
+    /// End after so many entries of each source.
     #[arg(long, value_name = "N")]
     count: Option<i64>,
 
@@ -59,6 +63,53 @@ pub(crate) struct Args {
     /// Print the graph instead of running it.
     #[arg(long)]
     print_config: bool,
+}
+
+/// Entries a second, where nobody says how many.
+const RATE: f64 = 8.0;
+/// The seed of a day, where nobody says which.
+const SEED: i64 = 7;
+/// How long a day lasts.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Args {
+    /// When the day begins: as it is said, now where it is to be watched, and else so that it ends now.
+    fn start(&self) -> String {
+        let now = Clock::system().now();
+        let start = match self.rate() > 0.0 {
+            true => now,
+            false => Time(now.0.saturating_sub(DAY.as_nanos() as i64)),
+        };
+        self.start.clone().unwrap_or_else(|| start.to_string())
+    }
+
+    /// Whether it comes to an end by itself.
+    fn ends(&self) -> bool {
+        self.count.is_some() || self.rate() <= 0.0
+    }
+
+    fn rate(&self) -> f64 {
+        self.rate.unwrap_or(RATE)
+    }
+
+    /// A source of the demo; `again` is another day.
+    fn source(&self, again: usize) -> Table {
+        let again = i64::try_from(again).unwrap_or(0);
+        let seed = self.seed.unwrap_or(SEED).wrapping_add(again);
+        let mut source = Table::from_iter([
+            ("type".to_owned(), Value::from("demo")),
+            ("start".to_owned(), self.start().into()),
+            ("rate".to_owned(), self.rate().into()),
+            ("noise".to_owned(), self.noise.into()),
+            ("seed".to_owned(), seed.into()),
+        ]);
+        if let Some(count) = self.count {
+            source.insert("count".to_owned(), count.into());
+        } else if self.rate() <= 0.0 {
+            source.insert("lasts".to_owned(), "24h".into());
+        }
+        source
+    }
 }
 
 /// Shows the cluster until Ctrl-C.
@@ -136,10 +187,13 @@ fn wishes(args: &Args, data_dir: &std::path::Path) -> Result<String, String> {
         data_dir.to_string_lossy().into_owned().into(),
     );
     let source = table(&mut graph, &["sources", "cluster"])?;
-    source.insert("rate".to_owned(), args.rate.into());
+    source.insert("rate".to_owned(), args.rate().into());
     source.insert("noise".to_owned(), args.noise.into());
     if let Some(seed) = args.seed {
         source.insert("seed".to_owned(), seed.into());
+    }
+    if let Some(start) = &args.start {
+        source.insert("start".to_owned(), start.as_str().into());
     }
     if let Some(count) = args.count {
         source.insert("count".to_owned(), count.into());
@@ -193,8 +247,9 @@ mod tests {
     fn the_shipped_graph_holds() {
         let args = Args {
             files: Vec::new(),
-            rate: 0.0,
+            rate: Some(0.0),
             seed: Some(3),
+            start: None,
             count: Some(10),
             noise: true,
             codec: "json".to_owned(),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::options::{EngineOptions, Globals, TestCase};
-use super::tree::Table;
+use super::tree::{Table, Value};
 use crate::component::{AnyConfig, Context, Entry, Kind, Place};
 use crate::table::Tables;
 
@@ -59,6 +59,23 @@ pub struct Node {
     pub(crate) entry: Entry,
     /// All its keys, with a digest of what their variables stand for, to see whether it changed.
     pub(crate) meaning: Table,
+}
+
+impl Node {
+    /// The texts under one of the component's keys, as they stand in the files: one, or those of a list.
+    pub fn texts(&self, key: &str) -> Vec<&str> {
+        fn text(value: &Value) -> Option<&str> {
+            match value {
+                Value::Text(text) => Some(text.as_str()),
+                _ => None,
+            }
+        }
+        match self.meaning.get(key).map(|entry| &entry.node.value) {
+            Some(Value::List(items)) => items.iter().filter_map(|item| text(&item.value)).collect(),
+            Some(value) => text(value).into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
 }
 
 impl fmt::Debug for Node {

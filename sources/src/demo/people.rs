@@ -1,7 +1,9 @@
 //! People at work: they log in, their browsers poll and renew, they start and change guests, they mistype passwords.
 
+use super::changes::{self, row};
+use super::entry::{Kind, Request};
 use super::tasks::{Caller, Task};
-use super::world::{Act, Guest, HOUR, MINUTE, Request, SECOND, World};
+use super::world::{Act, Guest, HOUR, MINUTE, SECOND, World, until_hour};
 
 /// What an open browser tab asks for.
 const NEWS: [&str; 6] = [
@@ -57,13 +59,12 @@ impl World {
         self.plan(delay + 15 * MINUTE, Act::Renew(person));
         let work = self.random.i64(10 * SECOND..90 * SECOND);
         self.plan(delay + work, Act::Work(person));
-        // At night people come back later.
-        let away = if (7..19).contains(&self.hour()) {
-            HOUR
+        // After work people come back the next day.
+        let back = if self.at_work() {
+            session + self.random.i64(HOUR / 2..2 * HOUR)
         } else {
-            5 * HOUR
+            until_hour(self.now, 7).max(session) + self.random.i64(0..2 * HOUR)
         };
-        let back = session + self.random.i64(away / 2..2 * away);
         self.plan(delay + back, Act::Login(person));
     }
 
@@ -80,14 +81,13 @@ impl World {
         for (n, file) in (0..).zip(files) {
             let length = Some(self.random.u32(1200..900_000));
             let request = Request {
-                node: caller.node,
                 client: caller.client.clone(),
                 user: "-".to_owned(),
                 call: format!("GET {file}"),
                 status: 200,
                 length,
             };
-            self.plan(delay + n * 70, Act::Access(request));
+            self.access(delay + n * 70, caller.node, request);
         }
     }
 
@@ -100,6 +100,7 @@ impl World {
         user: &str,
         format: &str,
     ) {
+        self.on_behalf(Some((user, client)));
         let pid = self.daemon_pid(node);
         self.journal(
             delay,
@@ -110,20 +111,18 @@ impl World {
         );
         let length = Some(self.random.u32(740..780));
         let call = format!("POST /api2/{format}/access/ticket");
-        self.plan(
-            delay + 30,
-            Act::Access(Request {
-                node,
-                client: client.to_owned(),
-                user: "-".to_owned(),
-                call,
-                status: 200,
-                length,
-            }),
-        );
+        let request = Request {
+            client: client.to_owned(),
+            user: "-".to_owned(),
+            call,
+            status: 200,
+            length,
+        };
+        self.access(delay + 30, node, request);
     }
 
     pub(super) fn failed_login(&mut self, delay: i64, node: usize, client: &str, user: &str) {
+        self.on_behalf(Some((user, client)));
         let pid = self.daemon_pid(node);
         let (name, realm) = user.split_once('@').unwrap_or((user, ""));
         let known = self.people.iter().any(|person| person.user == user);
@@ -144,17 +143,14 @@ impl World {
         // The web client's format answers 200 whatever happened; only the length tells.
         let call = "POST /api2/extjs/access/ticket".to_owned();
         let length = Some(self.random.u32(75..78));
-        self.plan(
-            delay + 8,
-            Act::Access(Request {
-                node,
-                client: client.to_owned(),
-                user: "-".to_owned(),
-                call,
-                status: 200,
-                length,
-            }),
-        );
+        let request = Request {
+            client: client.to_owned(),
+            user: "-".to_owned(),
+            call,
+            status: 200,
+            length,
+        };
+        self.access(delay + 8, node, request);
     }
 
     pub(super) fn poll(&mut self, person: usize) {
@@ -202,180 +198,210 @@ impl World {
     }
 
     fn deed(&mut self, caller: &Caller, at: usize, guest: &Guest) {
-        let Guest {
-            vmid,
-            node,
-            container,
-            ..
-        } = *guest;
-        let path = format!(
-            "/api2/extjs/nodes/{}/{}/{vmid}",
-            self.nodes[node].name,
-            guest.kind()
-        );
-        let short = self.random.i64(SECOND..6 * SECOND);
-        let user = caller.user.as_str();
-        let task = |kind, says: Option<String>, takes, ends| Task {
-            kind,
-            id: vmid.to_string(),
-            node,
-            says,
-            takes,
-            ends,
-        };
         match self.random.u8(0..12) {
-            0..=2 if guest.running => {
-                let (kind, says) = if container {
-                    ("vzshutdown", format!("shutdown CT {vmid}:"))
-                } else {
-                    ("qmshutdown", format!("shutdown VM {vmid}:"))
+            0..=2 => self.switch(caller, at, guest),
+            3 | 4 => self.reconfigure(caller, at, guest),
+            5 | 6 => self.snapshot(caller, guest),
+            7 if !guest.container && self.nodes.len() > 1 => self.migrate(caller, at, guest),
+            8 | 9 => self.console(caller, guest),
+            10 => self.reboot_in_vain(caller, guest),
+            _ => self.administer(caller),
+        }
+    }
+
+    fn call(&self, guest: &Guest, method: &str, rest: &str) -> String {
+        format!(
+            "{method} /api2/extjs/nodes/{}/{}/{}{rest}",
+            self.nodes[guest.node].name,
+            guest.kind(),
+            guest.vmid
+        )
+    }
+
+    /// Some seconds.
+    fn short(&mut self) -> i64 {
+        self.random.i64(SECOND..6 * SECOND)
+    }
+
+    fn switch(&mut self, caller: &Caller, at: usize, guest: &Guest) {
+        let vmid = guest.vmid;
+        let (kind, says, call, status) = match (guest.running, guest.container) {
+            (true, true) => ("vzshutdown", "shutdown CT", "shutdown", "stopped"),
+            (true, false) => ("qmshutdown", "shutdown VM", "shutdown", "stopped"),
+            (false, true) => ("vzstart", "starting CT", "start", "running"),
+            (false, false) => ("qmstart", "start VM", "start", "running"),
+        };
+        let takes = self.short() * if guest.running { 4 } else { 1 };
+        self.guests[at].running = !guest.running;
+        let call = self.call(guest, "POST", &format!("/status/{call}"));
+        let task = Task {
+            says: Some(format!("{says} {vmid}:")),
+            ..task(kind, guest, takes)
+        };
+        let run = self.task(0, Some((caller, call)), &caller.user, "pvedaemon", task);
+        self.state(run.end + 800, guest, status);
+    }
+
+    fn reconfigure(&mut self, caller: &Caller, at: usize, guest: &Guest) {
+        let memory = [2048, 4096, 8192, 16_384][self.random.usize(0..4)];
+        self.on_behalf_of(caller);
+        if !guest.container {
+            let pid = self.daemon_pid(guest.node);
+            let text = format!(
+                "<{}> update VM {}: -delete balloon -memory {memory}",
+                caller.user, guest.vmid
+            );
+            self.journal(0, guest.node, "pvedaemon", pid, text);
+        }
+        let call = self.call(guest, "PUT", "/config");
+        self.request(15, caller, guest.node, call, 200, Some(25));
+        if memory != guest.memory {
+            self.guests[at].memory = memory;
+            let (old, new) = (guest.memory.to_string(), memory.to_string());
+            let rows = vec![row("memory", Some(&old), Some(&new))];
+            let change = self.guest_change(guest, Kind::Change, rows);
+            self.change(20, guest.node, change);
+        }
+    }
+
+    fn snapshot(&mut self, caller: &Caller, guest: &Guest) {
+        let name = ["before-upgrade", "nightly", "test", "clean"][self.random.usize(0..4)];
+        self.on_behalf_of(caller);
+        let pid = self.daemon_pid(guest.node);
+        let (word, kind) = match guest.container {
+            true => ("container", "vzsnapshot"),
+            false => ("VM", "qmsnapshot"),
+        };
+        let text = format!("<{}> snapshot {word} {}: {name}", caller.user, guest.vmid);
+        self.journal(0, guest.node, "pvedaemon", pid, text);
+        let call = self.call(guest, "POST", "/snapshot");
+        let takes = self.short();
+        let task = task(kind, guest, takes);
+        self.task(8, Some((caller, call)), &caller.user, "pvedaemon", task);
+    }
+
+    fn migrate(&mut self, caller: &Caller, at: usize, guest: &Guest) {
+        let to = (guest.node + self.random.usize(1..self.nodes.len())) % self.nodes.len();
+        self.guests[at].node = to;
+        let call = self.call(guest, "POST", "/migrate");
+        let takes = 8 * self.short();
+        let task = task("qmigrate", guest, takes);
+        let run = self.task(0, Some((caller, call)), &caller.user, "pvedaemon", task);
+        self.node_login(run.end / 2, guest.node, to);
+        self.on_behalf_of(caller);
+        let moved = self.guests[at].clone();
+        self.state(
+            run.end + 600,
+            &moved,
+            if moved.running { "running" } else { "stopped" },
+        );
+    }
+
+    fn console(&mut self, caller: &Caller, guest: &Guest) {
+        let call = self.call(guest, "POST", "/vncproxy");
+        let takes = 30 * self.short();
+        let task = Task {
+            says: Some("starting vnc proxy".to_owned()),
+            ..task("vncproxy", guest, takes)
+        };
+        self.task(0, Some((caller, call)), &caller.user, "pvedaemon", task);
+        let rest = format!("/{}/{}", guest.kind(), guest.vmid);
+        self.websocket(900, caller, guest.node, &rest);
+        // The console asks whether its ticket is good, and that looks like a login.
+        let pid = self.daemon_pid(guest.node);
+        let text = format!("<root@pam> successful auth for user '{}'", caller.user);
+        self.journal(880, guest.node, "pvedaemon", pid, text);
+    }
+
+    /// The ticket stands in the query; what reads this log has to take it out.
+    pub(super) fn websocket(&mut self, delay: i64, caller: &Caller, node: usize, rest: &str) {
+        let port = self.random.u32(5900..5999);
+        let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        let signature: String = (0..64)
+            .map(|_| char::from(letters[self.random.usize(0..letters.len())]))
+            .collect();
+        let time = (self.now / 1000).unsigned_abs();
+        let call = format!(
+            "GET /api2/json/nodes/{}{rest}/vncwebsocket?port={port}&vncticket=PVEVNC%3A{time:08X}%3A%3A{signature}%3D%3D",
+            self.nodes[node].name,
+        );
+        self.request(delay, caller, node, call, 101, None);
+    }
+
+    fn reboot_in_vain(&mut self, caller: &Caller, guest: &Guest) {
+        let (kind, ends) = match guest.container {
+            true => (
+                "vzreboot",
+                "unable to open file '/etc/pve/local/lxc.lock' - got timeout",
+            ),
+            false => (
+                "qmreboot",
+                "can't lock file '/var/lock/qemu-server/lock.conf' - got timeout",
+            ),
+        };
+        let call = self.call(guest, "POST", "/status/reboot");
+        let task = Task {
+            ends,
+            ..task(kind, guest, 10 * SECOND)
+        };
+        self.task(0, Some((caller, call)), &caller.user, "pvedaemon", task);
+    }
+
+    /// Users, permissions, the firewall and storages leave no task: only the call says who, only the file says what.
+    fn administer(&mut self, caller: &Caller) {
+        let (call, change) = match self.random.u8(0..4) {
+            0 => {
+                let vmid = 100 + self.random.u32(0..16);
+                let member = ["bob@corp-ad", "j.santos@corp-ad"][self.random.usize(0..2)];
+                let kind = match self.random.bool() {
+                    true => Kind::Creation,
+                    false => Kind::Deletion,
                 };
-                self.guests[at].running = false;
-                let call = format!("POST {path}/status/shutdown");
-                self.task(
-                    0,
-                    Some((caller, call)),
-                    user,
-                    "pvedaemon",
-                    task(kind, Some(says), 4 * short, "OK"),
-                );
+                let change = changes::acl(&format!("/vms/{vmid}"), member, "PVEVMUser", kind);
+                ("PUT /api2/extjs/access/acl", change)
             }
-            0..=2 => {
-                let (kind, says) = if container {
-                    ("vzstart", format!("starting CT {vmid}:"))
-                } else {
-                    ("qmstart", format!("start VM {vmid}:"))
-                };
-                self.guests[at].running = true;
-                let call = format!("POST {path}/status/start");
-                self.task(
-                    0,
-                    Some((caller, call)),
-                    user,
-                    "pvedaemon",
-                    task(kind, Some(says), short, "OK"),
-                );
+            1 => {
+                let comment = format!("seen {}", self.now / 1000);
+                let rows = vec![row("comment", None, Some(&comment))];
+                let path = "/etc/pve/user.cfg";
+                let change = changes::object(path, "user", "alice@pve", Kind::Change, rows);
+                ("PUT /api2/extjs/access/users/alice%40pve", change)
             }
-            3 | 4 => {
-                let memory = [2048, 4096, 8192, 16_384][self.random.usize(0..4)];
-                if !container {
-                    let pid = self.daemon_pid(node);
-                    self.journal(
-                        0,
-                        node,
-                        "pvedaemon",
-                        pid,
-                        format!("<{user}> update VM {vmid}: -delete balloon -memory {memory}"),
-                    );
-                }
-                self.request(
-                    15,
-                    caller,
-                    node,
-                    format!("PUT {path}/config"),
-                    200,
-                    Some(25),
-                );
-            }
-            5 | 6 => {
-                let name = ["before-upgrade", "nightly", "test", "clean"][self.random.usize(0..4)];
-                let pid = self.daemon_pid(node);
-                let word = if container { "container" } else { "VM" };
-                self.journal(
-                    0,
-                    node,
-                    "pvedaemon",
-                    pid,
-                    format!("<{user}> snapshot {word} {vmid}: {name}"),
-                );
-                let kind = if container {
-                    "vzsnapshot"
-                } else {
-                    "qmsnapshot"
-                };
-                self.task(
-                    8,
-                    Some((caller, format!("POST {path}/snapshot"))),
-                    user,
-                    "pvedaemon",
-                    task(kind, None, short, "OK"),
-                );
-            }
-            7 if !container && self.nodes.len() > 1 => {
-                let to = (node + self.random.usize(1..self.nodes.len())) % self.nodes.len();
-                self.guests[at].node = to;
-                let call = format!("POST {path}/migrate");
-                self.task(
-                    0,
-                    Some((caller, call)),
-                    user,
-                    "pvedaemon",
-                    task("qmigrate", None, 8 * short, "OK"),
-                );
-            }
-            8 | 9 => {
-                let call = format!("POST {path}/vncproxy");
-                let end = self.task(
-                    0,
-                    Some((caller, call)),
-                    user,
-                    "pvedaemon",
-                    task(
-                        "vncproxy",
-                        Some("starting vnc proxy".to_owned()),
-                        30 * short,
-                        "OK",
-                    ),
-                );
-                // The ticket stands in the query; what reads this log has to take it out.
-                let port = self.random.u32(5900..5999);
-                let signature: String = (0..64)
-                    .map(|_| {
-                        char::from(
-                            *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-                                .get(self.random.usize(0..62))
-                                .unwrap_or(&b'A'),
-                        )
-                    })
-                    .collect();
-                let time = (self.now / 1000).unsigned_abs();
-                let socket = format!(
-                    "GET /api2/json/nodes/{}/{}/{vmid}/vncwebsocket?port={port}&vncticket=PVEVNC%3A{time:08X}%3A%3A{signature}%3D%3D",
-                    self.nodes[node].name,
-                    guest.kind()
-                );
-                self.request(end, caller, node, socket, 101, None);
-            }
-            10 => {
-                let why = if container {
-                    "unable to open file '/etc/pve/local/lxc.lock' - got timeout"
-                } else {
-                    "can't lock file '/var/lock/qemu-server/lock.conf' - got timeout"
-                };
-                let (kind, call) = if container {
-                    ("vzreboot", "reboot")
-                } else {
-                    ("qmreboot", "reboot")
-                };
-                self.task(
-                    0,
-                    Some((caller, format!("POST {path}/status/{call}"))),
-                    user,
-                    "pvedaemon",
-                    task(kind, None, 10 * SECOND, why),
-                );
+            2 => {
+                let rows = vec![row(
+                    "log_ratelimit",
+                    Some("enable=1"),
+                    Some("enable=1,rate=5/second"),
+                )];
+                let path = "/etc/pve/firewall/cluster.fw";
+                let change =
+                    changes::object(path, "firewall_options", "cluster", Kind::Change, rows);
+                ("PUT /api2/extjs/cluster/firewall/options", change)
             }
             _ => {
-                // Users and permissions leave no task, only the call.
-                let calls = [
-                    "PUT /api2/extjs/access/acl",
-                    "PUT /api2/extjs/access/users/alice%40pve",
-                    "PUT /api2/extjs/cluster/firewall/options",
-                    "PUT /api2/extjs/storage/nas1",
-                ];
-                let call = calls[self.random.usize(0..calls.len())].to_owned();
-                self.request(0, caller, caller.node, call, 200, Some(25));
+                let rows = vec![row(
+                    "prune-backups",
+                    Some("keep-last=3"),
+                    Some("keep-last=7"),
+                )];
+                let path = "/etc/pve/storage.cfg";
+                let change = changes::object(path, "storage", "nas1", Kind::Change, rows);
+                ("PUT /api2/extjs/storage/nas1", change)
             }
-        }
+        };
+        self.request(0, caller, caller.node, call.to_owned(), 200, Some(25));
+        self.change(5, 0, change);
+    }
+}
+
+/// A task about a guest, on its node, that goes well.
+pub(super) fn task(kind: &'static str, guest: &Guest, takes: i64) -> Task {
+    Task {
+        kind,
+        id: guest.vmid.to_string(),
+        node: guest.node,
+        says: None,
+        takes,
+        ends: "OK",
     }
 }

@@ -1,6 +1,7 @@
 //! Tasks: the request that starts one, its UPID, what the journal says at its start and at its end.
 
-use super::world::{Act, Request, World};
+use super::entry::{Phase, Request};
+use super::world::World;
 
 /// Who asks, from where, and through which node.
 #[derive(Clone, Debug)]
@@ -26,6 +27,16 @@ pub(super) struct Task {
     pub ends: &'static str,
 }
 
+/// A task that was planned.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub upid: String,
+    /// When it begins [s since 1970].
+    pub start: i64,
+    /// When it ends [ms from now].
+    pub end: i64,
+}
+
 impl World {
     /// One request, and its twin where the node that was asked hands it on to another. The second node takes the first for
     /// the client.
@@ -38,8 +49,8 @@ impl World {
         status: u16,
         length: Option<u32>,
     ) {
+        self.on_behalf_of(caller);
         let request = Request {
-            node: caller.node,
             client: caller.client.clone(),
             user: caller.user.clone(),
             call,
@@ -48,17 +59,15 @@ impl World {
         };
         if target != caller.node {
             let twin = Request {
-                node: target,
                 client: self.nodes[caller.node].address.clone(),
                 ..request.clone()
             };
-            self.plan(delay, Act::Access(twin));
+            self.access(delay, target, twin);
         }
-        self.plan(delay + 2, Act::Access(request));
+        self.access(delay + 2, caller.node, request);
     }
 
-    /// A task that `caller` starts by `call`; `None` for the scheduler and the shell, which ask nobody. Gives the time at
-    /// which it ends [ms from now].
+    /// A task that `caller` starts by `call`; `None` for the scheduler and the shell, which ask nobody.
     pub(super) fn task(
         &mut self,
         delay: i64,
@@ -66,7 +75,7 @@ impl World {
         user: &str,
         ident: &'static str,
         task: Task,
-    ) -> i64 {
+    ) -> Run {
         let Task {
             kind,
             id,
@@ -75,11 +84,15 @@ impl World {
             takes,
             ends,
         } = task;
-        let upid = self.upid(node, delay, kind, &id, user);
+        if let Some((caller, _)) = &caller {
+            self.on_behalf_of(caller);
+        }
+        let (upid, start) = self.upid(node, delay, kind, &id, user);
+        let worker = self.nodes[node].next_pid;
         let pid = if caller.is_some() {
             self.daemon_pid(node)
         } else {
-            self.nodes[node].next_pid
+            worker
         };
         self.journal(
             delay,
@@ -89,13 +102,13 @@ impl World {
             format!("<{user}> starting task {upid}"),
         );
         if let Some(says) = says {
-            let worker = self.nodes[node].next_pid;
             self.journal(delay + 3, node, ident, worker, format!("{says} {upid}"));
         }
+        self.task_fact(delay + 6, node, &upid, start, Phase::Start);
         if let Some((caller, call)) = caller {
             // `{"data":"UPID…","success":1}`, or without the last part in plain JSON. A console answers an object.
             let frame = match kind {
-                "vncproxy" => 1480,
+                "vncproxy" | "vncshell" => 1480,
                 _ if call.contains("/extjs/") => 23,
                 _ => 11,
             };
@@ -104,7 +117,6 @@ impl World {
         }
         let end = delay + takes;
         if ends != "OK" && ends != "job errors" {
-            let worker = self.nodes[node].next_pid;
             self.journal(end - 2, node, ident, worker, ends.to_owned());
         }
         self.journal(
@@ -114,20 +126,29 @@ impl World {
             pid,
             format!("<{user}> end task {upid} {ends}"),
         );
-        end
+        let log = match ends {
+            "OK" => String::new(),
+            why => format!("TASK ERROR: {why}"),
+        };
+        let ended = Phase::End {
+            at: (self.now + end).div_euclid(1000),
+            status: ends.to_owned(),
+            log,
+        };
+        self.task_fact(end + 4, node, &upid, start, ended);
+        Run { upid, start, end }
     }
 
-    fn upid(&mut self, node: usize, delay: i64, kind: &str, id: &str, user: &str) -> String {
+    fn upid(&mut self, node: usize, delay: i64, kind: &str, id: &str, user: &str) -> (String, i64) {
         let when = self.now + delay;
-        let step = self.random.u32(3..40);
-        let node = &mut self.nodes[node];
-        node.next_pid += step;
+        let pid = self.new_pid(node);
+        let node = &self.nodes[node];
         let ticks = (when - node.booted) / 10;
-        format!(
-            "UPID:{}:{:08X}:{ticks:08X}:{:08X}:{kind}:{id}:{user}:",
+        let start = when.div_euclid(1000);
+        let upid = format!(
+            "UPID:{}:{pid:08X}:{ticks:08X}:{start:08X}:{kind}:{id}:{user}:",
             node.name,
-            node.next_pid,
-            when / 1000
-        )
+        );
+        (upid, start)
     }
 }

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use super::world::{HOUR, Request};
+use super::entry::{Packet, Request, Said};
+use super::world::HOUR;
 
 /// The cluster's clocks are one hour east of UTC [ms].
 pub(super) const ZONE: i64 = HOUR;
@@ -13,6 +14,7 @@ pub(super) struct Stamp {
     second: i64,
     access: String,
     journal: String,
+    firewall: String,
 }
 
 impl Stamp {
@@ -29,6 +31,8 @@ impl Stamp {
         let (year, month, day) = (at.year(), at.month(), at.day());
         self.access = format!("{day:02}/{month:02}/{year:04}:{h:02}:{m:02}:{s:02} +0100");
         self.journal = format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}");
+        let name = MONTHS[usize::try_from(month - 1).unwrap_or(0) % 12];
+        self.firewall = format!("{day:02}/{name}/{year:04}:{h:02}:{m:02}:{s:02} +0100");
     }
 
     /// `client - user [26/01/2026:09:15:02 +0100] "GET /path HTTP/1.1" 200 763`
@@ -54,23 +58,34 @@ impl Stamp {
         };
     }
 
-    /// `2026-01-26T09:15:02.123456+01:00 pve1 pvedaemon[1562]: text`
-    pub(super) fn journal(
-        &mut self,
-        when: i64,
-        node: &str,
-        ident: &str,
-        pid: u32,
-        text: &str,
-        out: &mut Vec<u8>,
-    ) {
+    /// `2026-01-26T09:15:02.123456+01:00 pve1 sshd[1562]: text`
+    pub(super) fn syslog(&mut self, when: i64, node: &str, said: &Said, out: &mut Vec<u8>) {
         self.set(when);
         let stamp = &self.journal;
-        // Milliseconds are the world's grain; the last three digits only have to differ from line to line.
-        let micros = when.rem_euclid(1000) * 1000 + i64::from(pid % 1000);
-        let _ = write!(
-            out,
-            "{stamp}.{micros:06}+01:00 {node} {ident}[{pid}]: {text}"
-        );
+        let Said { ident, pid, text } = said;
+        let micros = micros(when, *pid);
+        let _ = write!(out, "{stamp}.{micros:06}+01:00 {node} {ident}");
+        if *pid > 0 {
+            let _ = write!(out, "[{pid}]");
+        }
+        let _ = write!(out, ": {text}");
     }
+
+    /// `0 6 PVEFW-HOST-IN 26/Jan/2026:09:30:14 +0100 policy DROP: IN=vmbr0 …`
+    pub(super) fn firewall(&mut self, when: i64, packet: &Packet, out: &mut Vec<u8>) {
+        self.set(when);
+        let stamp = &self.firewall;
+        let Packet { vmid, chain, text } = packet;
+        let _ = write!(out, "{vmid} 6 {chain} {stamp} {text}");
+    }
+}
+
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
+/// Microseconds of the second. Milliseconds are the world's grain; the last three digits only have to differ from line to
+/// line.
+pub(super) fn micros(when: i64, pid: u32) -> i64 {
+    when.rem_euclid(1000) * 1000 + i64::from(pid % 1000)
 }

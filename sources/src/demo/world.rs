@@ -1,38 +1,29 @@
 //! The cluster that never was: three nodes, the people who work on it, its guests, and an agenda of what happens next.
 //!
 //! Everything follows from the seed and the start time, so two runs write the same bytes. Time is the world's own and runs
-//! as fast as lines are asked for.
+//! as fast as entries are asked for. An act leaves all its traces here, whoever reads them: the request, its twin on the
+//! node that it was handed on to, what the daemons say, the task, what the file below `/etc/pve` became.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 
-use super::text::Stamp;
+use super::entry::{Change, Entry, Packet, Phase, Request, Said, StateFact, TaskFact, What, Who};
+use super::tasks::Caller;
 
 /// Milliseconds in a second, a minute, an hour.
 pub(super) const SECOND: i64 = 1000;
 pub(super) const MINUTE: i64 = 60 * SECOND;
 pub(super) const HOUR: i64 = 60 * MINUTE;
 
-/// Which log a line is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Log {
-    /// `/var/log/pveproxy/access.log`
-    Access,
-    /// `/var/log/syslog`, as rsyslog writes the journal's lines with ISO times.
-    Journal,
-}
-
 /// Something that will happen.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 pub(super) enum Act {
-    /// A line of the access log.
-    Access(Request),
-    /// A line of the journal.
-    Journal {
+    /// Something is written down.
+    Write {
         node: usize,
-        ident: &'static str,
-        pid: u32,
-        text: String,
+        by: Option<Arc<Who>>,
+        what: What,
     },
     /// A person comes to work.
     Login(usize),
@@ -42,14 +33,28 @@ pub(super) enum Act {
     Renew(usize),
     /// A person does something.
     Work(usize),
+    /// Somebody works on a node's own shell.
+    Shell,
+    /// Somebody edits a file below `/etc/pve` by hand.
+    Edit,
+    /// Somebody moves a guest that the cluster keeps running.
+    Ha,
     /// The monitoring asks.
     Monitor,
     /// The automation does something.
     Automate,
     /// A daemon has something to say.
     Daemon(usize),
+    /// Guests are copied to the next node.
+    Replicate(usize),
+    /// The full hour, at which the inventory is told as it is.
+    Inventory,
     /// The nightly backup of a node.
     Backup(usize),
+    /// The nightly look at a node's packages.
+    Update(usize),
+    /// Somebody looks for open doors.
+    Scan { address: u8 },
     /// Somebody tries passwords: how many more.
     Guess { tries_left: u32, address: u8 },
     /// The stolen account is used.
@@ -58,18 +63,32 @@ pub(super) enum Act {
     Restore,
 }
 
-/// A request, as the access log sees it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Request {
-    pub node: usize,
-    pub client: String,
-    /// `-` where nobody was logged in.
-    pub user: String,
-    /// `GET /api2/json/version`
-    pub call: String,
-    pub status: u16,
-    /// Bytes of the answer.
-    pub length: Option<u32>,
+/// An act with its place on the agenda.
+#[derive(Debug)]
+struct Planned {
+    when: i64,
+    place: u64,
+    act: Act,
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Planned {}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.when, self.place).cmp(&(other.when, other.place))
+    }
 }
 
 /// A node of the cluster.
@@ -101,12 +120,20 @@ pub(super) struct Guest {
     pub container: bool,
     pub node: usize,
     pub running: bool,
+    /// [MiB]
+    pub memory: u32,
+    pub cores: u32,
 }
 
 impl Guest {
     /// `qemu` or `lxc`, as paths name it.
     pub(super) fn kind(&self) -> &'static str {
         if self.container { "lxc" } else { "qemu" }
+    }
+
+    /// `vm` or `ct`, as an auditor names it.
+    pub(super) fn object(&self) -> &'static str {
+        if self.container { "ct" } else { "vm" }
     }
 }
 
@@ -133,9 +160,11 @@ pub(super) struct World {
     pub(super) people: Vec<Person>,
     pub(super) guests: Vec<Guest>,
     pub(super) destroyed: Vec<Guest>,
-    agenda: BinaryHeap<Reverse<(i64, u64, Act)>>,
+    /// On whose behalf everything is that is being planned.
+    by: Option<Arc<Who>>,
+    agenda: BinaryHeap<Reverse<Planned>>,
     planned: u64,
-    stamp: Stamp,
+    written: u64,
 }
 
 const PEOPLE: [(&str, u8); 6] = [
@@ -147,7 +176,7 @@ const PEOPLE: [(&str, u8); 6] = [
     ("j.santos@corp-ad", 32),
 ];
 
-const GUESTS: [(&str, bool); 14] = [
+const GUESTS: [(&str, bool); 22] = [
     ("web-01", false),
     ("web-02", false),
     ("db-prod-1", false),
@@ -155,9 +184,17 @@ const GUESTS: [(&str, bool); 14] = [
     ("mail", false),
     ("gitlab", false),
     ("runner-1", false),
+    ("runner-2", false),
     ("win-dc1", false),
+    ("win-dc2", false),
     ("erp-app", false),
+    ("erp-db", false),
+    ("files", false),
+    ("crm", false),
+    ("monitor", false),
+    ("vpn-gw", false),
     ("dns-1", true),
+    ("dns-2", true),
     ("proxy-1", true),
     ("wiki", true),
     ("grafana", true),
@@ -192,6 +229,8 @@ impl World {
                 container,
                 node: random.usize(0..laws.nodes),
                 running: true,
+                memory: 1024 << random.u32(0..5),
+                cores: 1 << random.u32(0..4),
             })
             .collect();
         let mut world = World {
@@ -202,18 +241,25 @@ impl World {
             people,
             guests,
             destroyed: Vec::new(),
+            by: None,
             agenda: BinaryHeap::new(),
             planned: 0,
-            stamp: Stamp::default(),
+            written: 0,
         };
         world.begin();
         world
     }
 
-    /// The first entries of the agenda.
+    /// The first acts of the agenda.
     fn begin(&mut self) {
+        let at_work = self.at_work();
         for person in 0..self.people.len() {
-            let first = self.random.i64(0..40 * SECOND);
+            // One of them works late, so that there is something to see at any hour.
+            let first = if at_work || person == 1 {
+                self.random.i64(0..40 * SECOND)
+            } else {
+                until_hour(self.now, 7) + self.random.i64(0..2 * HOUR)
+            };
             self.plan(first, Act::Login(person));
         }
         for node in 0..self.nodes.len() {
@@ -221,77 +267,115 @@ impl World {
             self.plan(first, Act::Daemon(node));
             let backup = until_hour(self.now, 1) + self.random.i64(0..3 * SECOND);
             self.plan(backup, Act::Backup(node));
+            let update = until_hour(self.now, 3) + self.random.i64(0..HOUR);
+            self.plan(update, Act::Update(node));
+            if self.nodes.len() > 1 {
+                let replicate = self.random.i64(0..15 * MINUTE);
+                self.plan(replicate, Act::Replicate(node));
+            }
         }
         if self.laws.noise {
             self.plan(5 * SECOND, Act::Monitor);
         }
+        self.plan(until_hour(self.now, 0) % HOUR, Act::Inventory);
         let automation = self.random.i64(20 * SECOND..60 * SECOND);
         self.plan(automation, Act::Automate);
+        for (hour, act) in [(10, Act::Shell), (11, Act::Ha), (15, Act::Edit)] {
+            let at = until_hour(self.now, hour) + self.random.i64(0..50 * MINUTE);
+            self.plan(at, act);
+        }
         if self.laws.attacks {
-            let first = self.random.i64(60 * SECOND..150 * SECOND);
+            // At night, when nobody is there; who begins to watch at night need not wait.
+            let first = if (22..24).contains(&self.hour()) || self.hour() < 4 {
+                self.random.i64(60 * SECOND..150 * SECOND)
+            } else {
+                until_hour(self.now, 2) + self.random.i64(5 * MINUTE..50 * MINUTE)
+            };
             self.plan_attack(first);
         }
     }
 
     pub(super) fn plan_attack(&mut self, delay: i64) {
-        let tries_left = self.random.u32(25..60);
         let address = self.random.u8(2..250);
-        self.plan(
-            delay,
-            Act::Guess {
-                tries_left,
-                address,
-            },
-        );
+        self.plan(delay, Act::Scan { address });
     }
 
     /// Puts `act` on the agenda, `delay` [ms] from now.
     pub(super) fn plan(&mut self, delay: i64, act: Act) {
         self.planned += 1;
-        self.agenda
-            .push(Reverse((self.now + delay, self.planned, act)));
+        self.agenda.push(Reverse(Planned {
+            when: self.now + delay.max(0),
+            place: self.planned,
+            act,
+        }));
     }
 
-    /// Lets the world go on until it writes a line; the line, without its end, is appended to `out`.
-    pub(super) fn next(&mut self, out: &mut Vec<u8>) -> (usize, Log) {
+    /// What will be written `delay` [ms] from now, on behalf of whoever acts.
+    pub(super) fn write(&mut self, delay: i64, node: usize, what: What) {
+        let by = self.by.clone();
+        self.plan(delay, Act::Write { node, by, what });
+    }
+
+    /// From here on everything planned is on behalf of `user` at `client`; `None` is the cluster itself.
+    pub(super) fn on_behalf(&mut self, who: Option<(&str, &str)>) {
+        self.by = who.map(|(user, client)| {
+            let client = client.strip_prefix("::ffff:").unwrap_or(client);
+            Arc::new(Who {
+                user: user.to_owned(),
+                address: (!client.is_empty()).then(|| client.to_owned()),
+            })
+        });
+    }
+
+    /// The same of a caller.
+    pub(super) fn on_behalf_of(&mut self, caller: &Caller) {
+        self.on_behalf(Some((&caller.user, &caller.client)));
+    }
+
+    /// Lets the world go on until something is written.
+    pub(super) fn next(&mut self) -> Entry {
         loop {
-            let Some(Reverse((when, _, act))) = self.agenda.pop() else {
+            let Some(Reverse(Planned { when, act, .. })) = self.agenda.pop() else {
                 // Every act plans its successor, so this is a world whose nodes all left; it starts over.
                 self.begin();
                 continue;
             };
             self.now = when;
-            match act {
-                Act::Access(request) => {
-                    self.stamp.access(when, &request, out);
-                    return (request.node, Log::Access);
-                }
-                Act::Journal {
+            if let Act::Write { node, by, what } = act {
+                let number = self.written;
+                self.written += 1;
+                return Entry {
+                    number,
+                    when,
                     node,
-                    ident,
-                    pid,
-                    text,
-                } => {
-                    self.stamp
-                        .journal(when, &self.nodes[node].name, ident, pid, &text, out);
-                    return (node, Log::Journal);
-                }
-                other => self.happen(other),
+                    by,
+                    what,
+                };
             }
+            self.by = None;
+            self.happen(act);
+            self.by = None;
         }
     }
 
     fn happen(&mut self, act: Act) {
         match act {
-            Act::Access(_) | Act::Journal { .. } => {}
+            Act::Write { .. } => {}
             Act::Login(person) => self.login(person),
             Act::Poll(person) => self.poll(person),
             Act::Renew(person) => self.renew(person),
             Act::Work(person) => self.work(person),
+            Act::Shell => self.shell(),
+            Act::Edit => self.edit(),
+            Act::Ha => self.ha(),
             Act::Monitor => self.monitor(),
             Act::Automate => self.automate(),
             Act::Daemon(node) => self.daemon(node),
+            Act::Replicate(node) => self.replicate(node),
+            Act::Inventory => self.inventory(),
             Act::Backup(node) => self.backup(node),
+            Act::Update(node) => self.update(node),
+            Act::Scan { address } => self.scan(address),
             Act::Guess {
                 tries_left,
                 address,
@@ -301,7 +385,8 @@ impl World {
         }
     }
 
-    /// A journal line `delay` [ms] from now.
+    /// A journal line `delay` [ms] from now. What begins with a user is also in the cluster's log, which the API gives
+    /// some seconds later.
     pub(super) fn journal(
         &mut self,
         delay: i64,
@@ -310,15 +395,66 @@ impl World {
         pid: u32,
         text: String,
     ) {
-        self.plan(
-            delay,
-            Act::Journal {
-                node,
-                ident,
-                pid,
-                text,
-            },
-        );
+        let said = Said { ident, pid, text };
+        if said.text.starts_with('<') {
+            self.write(delay + 5, node, What::ClusterLog(said.clone()));
+        }
+        self.write(delay, node, What::Journal(said));
+    }
+
+    /// A line of ssh, sudo and the like.
+    pub(super) fn syslog(
+        &mut self,
+        delay: i64,
+        node: usize,
+        ident: &'static str,
+        pid: u32,
+        text: String,
+    ) {
+        self.write(delay, node, What::Syslog(Said { ident, pid, text }));
+    }
+
+    /// A line of the access log.
+    pub(super) fn access(&mut self, delay: i64, node: usize, request: Request) {
+        self.write(delay, node, What::Access(request));
+    }
+
+    /// A packet in the firewall's log.
+    pub(super) fn packet(&mut self, delay: i64, node: usize, packet: Packet) {
+        self.write(delay, node, What::Firewall(packet));
+    }
+
+    /// What the task lists have.
+    pub(super) fn task_fact(
+        &mut self,
+        delay: i64,
+        node: usize,
+        upid: &str,
+        start: i64,
+        phase: Phase,
+    ) {
+        let upid = upid.to_owned();
+        self.write(delay, node, What::Task(TaskFact { upid, start, phase }));
+    }
+
+    /// What a file below `/etc/pve` became, which is noticed up to two seconds later.
+    pub(super) fn change(&mut self, delay: i64, node: usize, change: Change) {
+        let noticed = self.random.i64(300..2000);
+        self.write(delay + noticed, node, What::Config(change));
+    }
+
+    /// A guest's state, as it is now.
+    pub(super) fn state(&mut self, delay: i64, guest: &Guest, status: &'static str) {
+        let fact = StateFact {
+            object: guest.object(),
+            id: guest.vmid.to_string(),
+            name: guest.name.to_owned(),
+            vmid: Some(guest.vmid),
+            node: self.nodes[guest.node].name.clone(),
+            status,
+            shares: None,
+        };
+        self.write(delay, guest.node, What::State(fact));
     }
 
     /// The pid of one of a node's three `pvedaemon` workers.
@@ -326,9 +462,21 @@ impl World {
         1562 + u32::try_from(node).unwrap_or(0) * 40 + self.random.u32(0..3)
     }
 
+    /// A pid nobody has had on this node.
+    pub(super) fn new_pid(&mut self, node: usize) -> u32 {
+        let step = self.random.u32(3..40);
+        self.nodes[node].next_pid += step;
+        self.nodes[node].next_pid
+    }
+
     /// The local hour of the day.
     pub(super) fn hour(&self) -> i64 {
         (self.now + super::text::ZONE).rem_euclid(24 * HOUR) / HOUR
+    }
+
+    /// Whether people are at work.
+    pub(super) fn at_work(&self) -> bool {
+        (7..19).contains(&self.hour())
     }
 }
 

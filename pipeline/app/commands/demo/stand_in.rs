@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipeline::config::FakeEnv;
+use pipeline::config::{FakeEnv, Node};
 use pipeline::{Graph, SystemEnv, Telemetry};
 use toml::{Table, Value};
 
@@ -13,14 +13,59 @@ use crate::exit::Exit;
 use crate::live::{self, Job};
 use crate::{load, say};
 
-/// Sources that read from a node or from other machines, and which of the cluster's logs takes their place: the access
-/// log for what reads files, the journal for the others.
-const NODE: &[(&str, &str)] = &[
-    ("file", "access"),
-    ("stdin", "access"),
-    ("journald", "journal"),
-    ("syslog", "journal"),
-];
+/// The records of the cluster that take the place of a source, in the words of the demo's `format`; none for what does
+/// not read from a node.
+fn records(node: &Node) -> &'static [&'static str] {
+    match node.type_name {
+        "file" => {
+            let include = node.texts("include");
+            let reads = |name: &str| include.iter().any(|path| path.contains(name));
+            if reads("firewall") {
+                &["firewall"]
+            } else if ["syslog", "auth.log", "messages", "daemon.log"]
+                .into_iter()
+                .any(reads)
+            {
+                &["syslog"]
+            } else {
+                &["access"]
+            }
+        }
+        "stdin" => &["access"],
+        "journald" => &["journal"],
+        "syslog" => &["syslog"],
+        "pve_tasks" => &["tasks"],
+        "pve_api" => &["cluster"],
+        "pve_config" => &["config"],
+        _ => &[],
+    }
+}
+
+/// Who writes what: every record once where one source stands for it. A source that is alone writes them all, and what no
+/// source reads from its own file comes the way it would come without that file: ssh by the journal, tasks by the API.
+fn cast(nodes: &[Node]) -> Vec<(String, Vec<&'static str>)> {
+    let mut cast: Vec<(String, Vec<&str>)> = nodes
+        .iter()
+        .map(|node| (node.id.clone(), records(node).to_vec()))
+        .filter(|(_, records)| !records.is_empty())
+        .collect();
+    if let [(_, records)] = &mut cast[..] {
+        *records = vec!["all"];
+        return cast;
+    }
+    for (record, otherwise) in [("syslog", "journal"), ("tasks", "cluster")] {
+        if cast.iter().any(|(_, records)| records.contains(&record)) {
+            continue;
+        }
+        let by = cast
+            .iter_mut()
+            .find(|(_, records)| records.contains(&otherwise));
+        if let Some((_, records)) = by {
+            records.push(record);
+        }
+    }
+    cast
+}
 
 /// Runs the graph until Ctrl-C, or until the asked number of lines has come through.
 pub(super) fn run(args: &Args, level: Option<&str>, data_dir: &Path) -> Exit {
@@ -42,13 +87,13 @@ pub(super) fn run(args: &Args, level: Option<&str>, data_dir: &Path) -> Exit {
     ));
     let mut job = Job::new(graph, None);
     // With a number of lines the receivers get the time to take them all.
-    job.grace = Duration::from_secs(if args.count.is_some() { 60 } else { 2 });
+    job.grace = Duration::from_secs(if args.ends() { 60 } else { 2 });
     let telemetry = Arc::clone(&job.telemetry);
     let exit = load::block_on(live::run(job));
     say::aside(&summary(&telemetry, &sources, &sinks));
     match exit {
         // Whoever ends a demo without end has seen enough; what was still on its way is no loss.
-        Exit::Found if args.count.is_none() => Exit::Done,
+        Exit::Found if !args.ends() => Exit::Done,
         exit => exit,
     }
 }
@@ -75,14 +120,7 @@ fn graph(args: &Args, data_dir: &Path) -> Result<Graph, Exit> {
     let mut graph = load::graph(&args.files, &registry, &SystemEnv)?;
     let globals = Arc::make_mut(&mut graph.globals);
     data_dir.clone_into(&mut globals.data_dir);
-    let replaced: Vec<(String, &str)> = graph
-        .sources
-        .iter()
-        .filter_map(|node| {
-            let (_, log) = NODE.iter().find(|(name, _)| *name == node.type_name)?;
-            Some((node.id.clone(), *log))
-        })
-        .collect();
+    let replaced = cast(&graph.sources);
     if replaced.is_empty() && !graph.sources.iter().any(|node| node.type_name == "demo") {
         say::error(
             "no source of this graph reads from a node, so there is nothing to stand in for",
@@ -101,29 +139,34 @@ fn graph(args: &Args, data_dir: &Path) -> Result<Graph, Exit> {
     Ok(graph)
 }
 
-/// Sources of the demo under the names of those they stand in for. One that is alone writes both logs.
-fn stand_ins(args: &Args, replaced: &[(String, &str)]) -> String {
+/// Sources of the demo under the names of those they stand in for.
+fn stand_ins(args: &Args, replaced: &[(String, Vec<&str>)]) -> String {
     let mut sources = Table::new();
-    // A second one of a kind gets another day, or everything would be told twice.
-    let mut seen: Vec<&str> = Vec::new();
-    for (id, log) in replaced {
-        let again = seen.iter().filter(|one| *one == log).count();
-        seen.push(log);
-        let format = if replaced.len() == 1 { "all" } else { log };
-        let mut source = Table::new();
-        source.insert("type".to_owned(), "demo".into());
-        source.insert("format".to_owned(), format.into());
-        source.insert("rate".to_owned(), args.rate.into());
-        source.insert("noise".to_owned(), args.noise.into());
-        let seed = args
-            .seed
-            .unwrap_or(7)
-            .wrapping_add(i64::try_from(again).unwrap_or(0));
-        source.insert("seed".to_owned(), seed.into());
-        if let Some(count) = args.count {
-            source.insert("count".to_owned(), count.into());
-        }
+    // A second one of a record gets another day, or everything would be told twice.
+    let mut seen: Vec<&[&str]> = Vec::new();
+    for (id, records) in replaced {
+        let again = seen
+            .iter()
+            .filter(|one| **one == records.as_slice())
+            .count();
+        seen.push(records);
+        let format: Vec<Value> = records.iter().map(|record| (*record).into()).collect();
+        let mut source = args.source(again);
+        source.insert("format".to_owned(), Value::Array(format));
         sources.insert(id.clone(), Value::Table(source));
+    }
+    let first = seen
+        .iter()
+        .enumerate()
+        .filter(|(n, one)| !seen[..*n].contains(one));
+    let together = i64::try_from(first.count()).unwrap_or(1);
+    for (n, (id, records)) in replaced.iter().enumerate() {
+        // Those of another day tell theirs alone.
+        let alone = seen[..n].contains(&records.as_slice());
+        if let Some(Value::Table(source)) = sources.get_mut(id) {
+            let together = if alone { 1 } else { together };
+            source.insert("together".to_owned(), together.into());
+        }
     }
     let inputs: Vec<Value> = replaced.iter().map(|(id, _)| id.as_str().into()).collect();
     let mut nowhere = Table::new();
@@ -144,8 +187,9 @@ mod tests {
     fn args(files: &[&str]) -> Args {
         Args {
             files: files.iter().map(PathBuf::from).collect(),
-            rate: 0.0,
+            rate: Some(0.0),
             seed: None,
+            start: None,
             count: Some(10),
             noise: false,
             codec: "pretty".to_owned(),
@@ -171,8 +215,34 @@ mod tests {
     }
 
     #[test]
+    fn each_source_gets_its_own_records_of_one_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("graph.toml");
+        let text = "[sources.access]\ntype = 'file'\ninclude = ['/nonexistent/access.log*']\n\
+             [sources.fw]\ntype = 'file'\ninclude = ['/nonexistent/pve-firewall.log']\n\
+             [sources.journal]\ntype = 'journald'\n\
+             [sources.tasks]\ntype = 'pve_tasks'\n\
+             [sinks.out]\ntype = 'blackhole'\ninputs = ['*']\n";
+        std::fs::write(&file, text).unwrap();
+        let graph = load::graph(&[file], &crate::registry(), &SystemEnv).unwrap();
+        let cast = cast(&graph.sources);
+        let of = |id: &str| cast.iter().find(|(of, _)| of == id).unwrap().1.clone();
+        assert_eq!(of("access"), ["access"]);
+        assert_eq!(of("fw"), ["firewall"]);
+        // There is no file of ssh's lines, so they come by the journal.
+        assert_eq!(of("journal"), ["journal", "syslog"]);
+        assert_eq!(of("tasks"), ["tasks"]);
+        let text: Table = stand_ins(&args(&[]), &cast).parse().unwrap();
+        for id in ["access", "fw", "journal", "tasks"] {
+            assert_eq!(text["sources"][id]["seed"], Value::from(7));
+            assert_eq!(text["sources"][id]["together"], Value::from(4));
+        }
+    }
+
+    #[test]
     fn two_of_a_kind_do_not_tell_the_same_day() {
-        let replaced = [("a".to_owned(), "access"), ("b".to_owned(), "access")];
+        let access = vec!["access"];
+        let replaced = [("a".to_owned(), access.clone()), ("b".to_owned(), access)];
         let text: Table = stand_ins(&args(&[]), &replaced).parse().unwrap();
         assert_ne!(text["sources"]["a"]["seed"], text["sources"]["b"]["seed"]);
     }
