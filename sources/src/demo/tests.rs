@@ -160,7 +160,7 @@ fn a_day_holds_what_an_auditor_looks_for() {
     assert!(count("Accepted publickey for root from 192.168.10.") > 200);
     assert!(count("policy DROP: ") > 20);
     assert!(
-        count("<root@pam> update VM ") == 2,
+        count("-onboot 1") == 2,
         "in the journal and in the cluster's log"
     );
     let polled = count("\"GET ");
