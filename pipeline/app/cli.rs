@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    demo, dlq, doctor, generate, graph, grok, list, queue, run, setup, test, validate,
+    demo, dlq, doctor, generate, graph, grok, list, query, queue, run, setup, test, validate,
 };
 
 /// Turns what Proxmox VE writes about itself into an audit trail people can rely on.
@@ -46,6 +46,11 @@ pub(crate) enum Command {
     List(list::Args),
     /// Try grok patterns and see how they are matched.
     Grok(grok::Args),
+    /// Ask the search store what happened, who did it, and from where.
+    Query(Box<query::Args>),
+    /// What people try: `access log` is `query`.
+    #[command(hide = true)]
+    Access(query::Access),
     /// Look at the dead letters, send them again, or remove them.
     Dlq(dlq::Args),
     /// Look at the disk queues in front of sinks, and mend them.

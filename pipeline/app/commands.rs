@@ -7,6 +7,7 @@ pub(crate) mod generate;
 pub(crate) mod graph;
 pub(crate) mod grok;
 pub(crate) mod list;
+pub(crate) mod query;
 pub(crate) mod queue;
 pub(crate) mod run;
 pub(crate) mod setup;
@@ -28,6 +29,8 @@ pub(crate) fn run(cli: Cli) -> Exit {
         Command::List(args) => list::run(&args),
         Command::Grok(args) => grok::run(&args),
         Command::Dlq(args) => dlq::run(&args),
+        Command::Query(args) => query::run(&args),
+        Command::Access(args) => query::run(args.log()),
         Command::Queue(args) => queue::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Generate(args) => generate::run(&args),

@@ -11,6 +11,7 @@ mod disk;
 pub mod dlq;
 pub mod event;
 pub mod events;
+pub mod inbox;
 pub mod lane;
 pub mod lines;
 pub mod mark;

@@ -27,7 +27,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use filter::{Filter, Hours};
-pub use read::{By, Group, Reader};
+pub use read::{Bodies, By, Group, Reader};
 pub use rows::{ChangeRow, Row, Sample, State};
 pub use trouble::{Trouble, TroubleKind};
 

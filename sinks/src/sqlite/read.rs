@@ -78,7 +78,22 @@ pub struct Group {
 pub struct Reader {
     path: PathBuf,
     db: Connection,
+}
+
+/// Whole events. Neighbours are unpacked together, so one of these is for one walk.
+pub struct Bodies<'a> {
+    reader: &'a Reader,
     unpacker: Unpacker,
+}
+
+impl Bodies<'_> {
+    /// The whole event of a row, as JSON.
+    pub fn json(&mut self, row: &Row) -> Result<&str, Trouble> {
+        match self.unpacker.line(&self.reader.db, row.block, row.place) {
+            Ok(line) => Ok(line),
+            Err(why) => Err(Trouble::of(&self.reader.path, &why)),
+        }
+    }
 }
 
 impl Reader {
@@ -115,7 +130,6 @@ impl Reader {
         Ok(Reader {
             path: path.to_owned(),
             db,
-            unpacker: Unpacker::default(),
         })
     }
 
@@ -400,11 +414,11 @@ impl Reader {
         work().map_err(|why| self.trouble(&why))
     }
 
-    /// The whole event of a row, as JSON.
-    pub fn json(&mut self, row: &Row) -> Result<&str, Trouble> {
-        match self.unpacker.line(&self.db, row.block, row.place) {
-            Ok(line) => Ok(line),
-            Err(why) => Err(Trouble::of(&self.path, &why)),
+    /// Whole events, while rows are walked.
+    pub fn bodies(&self) -> Bodies<'_> {
+        Bodies {
+            reader: self,
+            unpacker: Unpacker::default(),
         }
     }
 

@@ -90,9 +90,9 @@ async fn an_event_is_stored_once_and_comes_back_whole() {
         ground.found(&Filter::default()),
         ["event 1", "event 2", "event 3"]
     );
-    let mut reader = ground.reader();
+    let reader = ground.reader();
     let row = reader.find(&format!("{:032x}", 1), 2).unwrap().remove(0);
-    let back: Json = serde_json::from_str(reader.json(&row).unwrap()).unwrap();
+    let back: Json = serde_json::from_str(reader.bodies().json(&row).unwrap()).unwrap();
     assert_eq!(back, whole);
     for end in ["", "-wal"] {
         let path = format!("{}{end}", ground.path().display());
