@@ -147,6 +147,10 @@ pub(super) fn tasks(root: &Root, findings: &mut Findings) -> Option<Survey> {
         Ok(Ok(survey)) => survey,
         Ok(Err(why)) => {
             let gone = !root.exists("/var/log/pve/tasks");
+            let why = match gone {
+                true => format!("{} is not there", folder.display()),
+                false => why,
+            };
             findings.problem(
                 CHECK,
                 why,
@@ -296,6 +300,9 @@ pub(super) fn firewall(root: &Root, findings: &mut Findings) {
 /// What makes addresses of the access log untrue.
 pub(super) fn proxy(root: &Root, findings: &mut Findings) {
     const CHECK: &str = "addresses";
+    if !root.exists("/var/log/pveproxy") {
+        return;
+    }
     let text = root.text("/etc/default/pveproxy").unwrap_or_default();
     let value = |key: &str| {
         text.lines().find_map(|line| {

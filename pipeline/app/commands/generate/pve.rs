@@ -282,7 +282,17 @@ fn graph(root: &Root, found: &Found, args: &Args, token: Option<&str>) -> String
             "\n[transforms.parsed]\ntype = \"grok\"\ninputs = [\"access\"]\npatterns = ['%{PVEPROXY_ACCESS}']\n",
         );
     }
-    audit.extend(text.audit.iter().map(|id| quoted(*id)));
+    // A task that is read from its files and over the API has one id.
+    let twice = found.tasks && token.is_some();
+    let single = |id: &&&str| !(twice && matches!(**id, "tasks" | "cluster"));
+    audit.extend(text.audit.iter().filter(single).map(|id| quoted(*id)));
+    if twice {
+        audit.push(quoted("once"));
+        text.text.push_str(
+            "\n# The tasks of this node come from its files and from its API, with the same id.\n\
+             [transforms.once]\ntype = \"dedupe\"\ninputs = [\"tasks\", \"cluster\"]\n",
+        );
+    }
     let addresses: Vec<String> = node
         .members
         .iter()
@@ -370,7 +380,7 @@ mod tests {
             table["transforms"]["audit"]["inputs"]
                 .as_array()
                 .map(Vec::len),
-            Some(7)
+            Some(6)
         );
     }
 }
