@@ -47,5 +47,9 @@ pub(super) fn understand(event: &Event) -> Option<Seen> {
     if upid.kind == "vzdump" && upid.user == "root@pam" {
         seen.actor = Some("schedule");
     }
+    // Its log says so, which only its source has read.
+    if event.str(n.actor) == Some("ha") {
+        seen.actor = Some("ha");
+    }
     Some(seen)
 }

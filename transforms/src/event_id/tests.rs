@@ -98,6 +98,18 @@ fn a_task_is_told_with_its_object_and_its_outcome() {
 }
 
 #[test]
+fn what_ha_did_in_the_name_of_root_is_not_roots() {
+    let upid = "UPID:pve1:0001A6B3:00F3C1D2:69B5F213:qmstart:104:root@pam:";
+    let task = |actor: Value| {
+        let event = events![{"host": {"name": "pve1"}, "pve": {"origin": "task", "actor": {"kind": actor}, "task": {"upid": upid, "phase": "end", "status": "OK"}}, "message": upid}];
+        mapped(event).remove(0)["pve"]["actor"]["kind"].clone()
+    };
+    // The log of the task says so.
+    assert_eq!(task(json!("ha")), "ha");
+    assert_eq!(task(json!("whoever")), "user");
+}
+
+#[test]
 fn a_changed_guest_names_the_keys() {
     let event = line(
         "pvedaemon",
