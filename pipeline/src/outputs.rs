@@ -4,6 +4,7 @@ use crate::batch::Batch;
 use crate::clock::Time;
 use crate::event::{Event, fields};
 use crate::telemetry::ComponentMetrics;
+use crate::told::Told;
 
 /// What one call of a transform hands back: events that go on, events by other outputs, and what was left out.
 #[derive(Debug, Default)]
@@ -23,6 +24,7 @@ pub struct Outputs {
     pub(crate) joined: u64,
     pub(crate) evicted: u64,
     pub(crate) missed: Vec<(String, u64)>,
+    pub(crate) told: Vec<Told>,
     pub(crate) errors: u64,
 }
 
@@ -119,12 +121,20 @@ impl Outputs {
         }
     }
 
+    /// Something is worth an audit event of the program itself; log it where a person must read it.
+    pub fn tell(&mut self, told: Told) {
+        self.told.push(told);
+    }
+
     /// Moves the plain counts to the books.
     pub(crate) fn count(&mut self, metrics: &ComponentMetrics) {
         metrics.filtered.add(std::mem::take(&mut self.filtered));
         metrics.duplicates.add(std::mem::take(&mut self.duplicates));
         metrics.joined.add(std::mem::take(&mut self.joined));
         metrics.evicted.add(std::mem::take(&mut self.evicted));
+        for told in self.told.drain(..) {
+            metrics.tell(told);
+        }
         for (table, n) in self.missed.drain(..) {
             metrics.enrichment_misses.add([&table], n);
         }

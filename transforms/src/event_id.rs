@@ -15,32 +15,59 @@ mod guests;
 mod header;
 mod lines;
 pub(crate) mod names;
+pub mod policy;
 mod seen;
 mod system;
 mod tasks;
 
-use pipeline::{Batch, BuildErrors, Context, Event, Outputs, Time, Transform, TransformConfig};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use pipeline::catalogue::Catalogue;
+use pipeline::{
+    Batch, BuildErrors, Context, Event, Outputs, Time, Told, Transform, TransformConfig,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use access::Access;
+use access::{Access, Mapped};
 use names::NAMES;
+use policy::watch::{Said, Watch};
+use policy::{Level, Policy, Subject};
 use seen::{Seen, Writer};
 
 /// Says what an event means, under an event ID that never changes.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {}
+pub struct Config {
+    /// Files that say how much of which event is recorded; the first rule that fits decides. Without it
+    /// `/etc/pvetrail/policy.toml` and then `/etc/pve/pvetrail/policy.toml`, if they are there. A changed file counts within
+    /// 5 s.
+    policy: Option<Vec<PathBuf>>,
+    /// One for all workers, started with the first event.
+    #[serde(skip)]
+    #[schemars(skip)]
+    watch: Arc<OnceLock<Watch>>,
+    #[serde(skip)]
+    #[schemars(skip)]
+    said: Arc<Mutex<Vec<Said>>>,
+}
 
 impl TransformConfig for Config {
     const TYPE: &'static str = "event_id";
-    const EXAMPLE: &'static str = "";
+    const EXAMPLE: &'static str = r#"policy = ["/etc/pvetrail/policy.toml"]"#;
 
     fn build(&self, cx: &Context) -> Result<Box<dyn Transform>, BuildErrors> {
         let writer = Writer::new(cx);
         Ok(Box::new(EventIds {
-            access: Access::new(&writer, "metadata"),
+            access: Access::new(&writer),
             writer,
+            files: self.policy.clone().unwrap_or_else(policy::default_files),
+            watch: Arc::clone(&self.watch),
+            said: Arc::clone(&self.said),
+            policy: Arc::default(),
+            version: 0,
         }))
     }
 }
@@ -48,6 +75,11 @@ impl TransformConfig for Config {
 struct EventIds {
     access: Access,
     writer: Writer,
+    files: Vec<PathBuf>,
+    watch: Arc<OnceLock<Watch>>,
+    said: Arc<Mutex<Vec<Said>>>,
+    policy: Arc<Policy>,
+    version: u64,
 }
 
 /// What nothing in the catalogue fits.
@@ -55,34 +87,87 @@ const UNCLASSIFIED: &str = pipeline::catalogue::UNCLASSIFIED;
 
 impl Transform for EventIds {
     fn apply(&mut self, mut batch: Batch, out: &mut Outputs) {
-        let now = out.now();
-        for event in &mut batch.events {
-            self.map(event, now);
+        if !batch.events.is_empty() {
+            self.renew(out);
         }
+        let now = out.now();
+        let left_out = batch.retain(|event| self.map(event, now));
+        out.filtered(left_out);
         out.push(batch);
     }
 }
 
 impl EventIds {
-    fn map(&mut self, event: &mut Event, now: Time) {
+    /// Takes the policy as it is now.
+    fn renew(&mut self, out: &mut Outputs) {
+        let watch = self.watch.get_or_init(|| {
+            let said = Arc::clone(&self.said);
+            let watch = Watch::start(self.files.clone(), move |one| said.lock().push(one));
+            watch.wait();
+            watch
+        });
+        let (policy, version) = watch.current();
+        if version == self.version {
+            return;
+        }
+        (self.policy, self.version) = (policy, version);
+        for said in self.said.lock().drain(..) {
+            out.tell(match said {
+                Said::Changed => {
+                    tracing::info!("the policy changed");
+                    Told::new("PVE-9003", "the policy of what is recorded changed")
+                }
+                Said::Unreadable(why) | Said::Wrong(why) => {
+                    tracing::error!("the policy of what is recorded: {why}");
+                    Told::new("PVE-9003", "the policy of what is recorded cannot be used")
+                        .failed(why)
+                }
+            });
+        }
+    }
+
+    /// Says what the event means; `false` where the policy leaves it out.
+    fn map(&mut self, event: &mut Event, now: Time) -> bool {
         let n = &*NAMES;
         // The program's own events, and those that another pvetrail has mapped, are whole.
         if event.has(n.record) {
-            return;
+            return true;
         }
-        if Access::is_one(event) {
-            if let Some(seen) = self.access.map(event, now) {
-                self.finish(event, seen, now);
+        let seen = if Access::is_one(event) {
+            match self.access.map(event, now, &self.policy) {
+                Mapped::Read(kept) => return kept,
+                Mapped::Write(seen) => *seen,
             }
-            return;
-        }
-        let seen = understand(event, now);
-        self.finish(event, seen, now);
-    }
-
-    fn finish(&mut self, event: &mut Event, seen: Seen, now: Time) {
+        } else {
+            understand(event, now)
+        };
+        let (code, outcome, vmid) = (seen.code, seen.outcome, seen.vmid);
         self.writer.write(event, seen, now);
-        event.set_str(NAMES.level, "params");
+        let row = Catalogue::builtin().number(code).unwrap_or_default();
+        let subject = Subject {
+            row,
+            node: event.str(n.node).unwrap_or_default(),
+            vmid,
+            outcome,
+            changes: event.has(n.changes),
+        };
+        let (level, _) = self.policy.decide(subject);
+        apply(event, level);
+        level > Level::None
+    }
+}
+
+/// Takes away what the level does not record.
+fn apply(event: &mut Event, level: Level) {
+    let n = &*NAMES;
+    event.set_str(n.level, level.name());
+    if level < Level::Full {
+        event.remove(n.changes);
+    }
+    if level < Level::Params {
+        for field in [n.original, n.params, n.query, n.command] {
+            event.remove(field);
+        }
     }
 }
 

@@ -5,10 +5,12 @@
 
 use std::collections::HashMap;
 
+use pipeline::catalogue::Catalogue;
 use pipeline::pve::{Answer, Call, Endpoint, Format, User, Verdict, normalise};
 use pipeline::{Event, Field, Preset, Span, Time, ValueRef, fields};
 
 use super::names::NAMES;
+use super::policy::{Level, Policy, Subject};
 use super::seen::{Record, Seen, Writer, fold, own};
 
 const READ: &str = "PVE-1013";
@@ -18,7 +20,16 @@ const WRITE: &str = "PVE-1014";
 pub(super) struct Access {
     /// Presets of reads by status class and whether somebody is named.
     reads: HashMap<(Fate, Who), Preset>,
+    levels: [Preset; 3],
     keep: Keep,
+}
+
+/// What became of a line.
+pub(super) enum Mapped {
+    /// It was a read, and is written; `false` where the policy leaves it out.
+    Read(bool),
+    /// It may have changed something.
+    Write(Box<Seen>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +38,18 @@ enum Fate {
     Failed,
     Unauthorized,
     Forbidden,
+}
+
+impl Fate {
+    /// The event ID and the outcome of a read.
+    fn means(self) -> (&'static str, &'static str) {
+        match self {
+            Fate::Done => (READ, "success"),
+            Fate::Failed => (READ, "failure"),
+            Fate::Unauthorized => ("PVE-1011", "failure"),
+            Fate::Forbidden => ("PVE-1012", "failure"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,9 +86,9 @@ impl Keep {
 }
 
 impl Access {
-    pub(super) fn new(writer: &Writer, level: &str) -> Access {
+    pub(super) fn new(writer: &Writer) -> Access {
         let n = &*NAMES;
-        let catalogue = pipeline::catalogue::Catalogue::builtin();
+        let catalogue = Catalogue::builtin();
         let mut reads = HashMap::new();
         for fate in [
             Fate::Done,
@@ -73,12 +96,7 @@ impl Access {
             Fate::Unauthorized,
             Fate::Forbidden,
         ] {
-            let (code, outcome) = match fate {
-                Fate::Done => (READ, "success"),
-                Fate::Failed => (READ, "failure"),
-                Fate::Unauthorized => ("PVE-1011", "failure"),
-                Fate::Forbidden => ("PVE-1012", "failure"),
-            };
+            let (code, outcome) = fate.means();
             let Some(number) = catalogue.number(code) else {
                 continue;
             };
@@ -107,13 +125,14 @@ impl Access {
                     )
                     .constant(n.attribution, "direct")
                     .constant(n.origin, "access")
-                    .constant(n.level, level)
                     .constant(n.process, "pveproxy");
                 reads.insert((fate, who), preset);
             }
         }
+        let level = |level: Level| Preset::default().text(n.level, level.name());
         Access {
             reads,
+            levels: [Level::Metadata, Level::Params, Level::Full].map(level),
             keep: Keep::default(),
         }
     }
@@ -123,17 +142,15 @@ impl Access {
         event.has(NAMES.http_status) && event.has(NAMES.address)
     }
 
-    /// Maps a line in place; what needs more thought comes back understood.
-    pub(super) fn map(&mut self, event: &mut Event, now: Time) -> Option<Seen> {
+    /// Maps a line: a read in place; a write needs more thought.
+    pub(super) fn map(&mut self, event: &mut Event, now: Time, policy: &Policy) -> Mapped {
         let n = &*NAMES;
         let status = match event.get(n.http_status) {
             Some(ValueRef::Int(status)) => status,
             _ => 0,
         };
-        let method = event.str(n.method);
-        let writes = matches!(method, Some("POST" | "PUT" | "DELETE"));
-        if writes {
-            return Some(self.write(event, status));
+        if matches!(event.str(n.method), Some("POST" | "PUT" | "DELETE")) {
+            return Mapped::Write(Box::new(self.write(event, status)));
         }
         let fate = match status {
             401 => Fate::Unauthorized,
@@ -141,14 +158,31 @@ impl Access {
             400.. => Fate::Failed,
             _ => Fate::Done,
         };
-        // A console is connected; what opened it is a call of its own.
-        self.read(event, fate, now);
-        None
+        let level = match (policy.is_empty(), fate) {
+            (true, Fate::Done | Fate::Failed) => Level::Metadata,
+            _ => {
+                let (code, outcome) = fate.means();
+                let subject = Subject {
+                    row: Catalogue::builtin().number(code).unwrap_or_default(),
+                    node: event.str(n.node).unwrap_or_default(),
+                    outcome,
+                    ..Subject::default()
+                };
+                policy.decide(subject).0
+            }
+        };
+        if level > Level::None {
+            self.read(event, fate, level, now);
+        }
+        Mapped::Read(level > Level::None)
     }
 
-    fn read(&mut self, event: &mut Event, fate: Fate, now: Time) {
+    fn read(&mut self, event: &mut Event, fate: Fate, level: Level, now: Time) {
         let n = &*NAMES;
-        let user = event.span(n.user).filter(|_| event.has(n.user));
+        let line = event
+            .span(fields::MESSAGE)
+            .filter(|_| level >= Level::Params);
+        let user = event.span(n.user);
         let parts = user.map(|span| (span, Parts::of(event.str(n.user).unwrap_or_default())));
         let inline = if user.is_none() {
             event.str(n.user).map(str::to_owned)
@@ -163,20 +197,21 @@ impl Access {
                 len: shown.len() as u32,
             }
         });
-        let short = if address.is_none() {
-            event
+        let short = match address {
+            Some(_) => None,
+            None => event
                 .str(n.address)
-                .map(|text| fold(text).unwrap_or(text).to_owned())
-        } else {
-            None
+                .map(|text| fold(text).unwrap_or(text).to_owned()),
         };
-        let node = event
-            .str(n.node)
-            .map(str::to_owned)
-            .filter(|_| !event.has(n.object_id));
+        let node = event.str(n.node).map(str::to_owned);
         let dropped = DROPPED.get_or_init(dropped);
         let keep = &mut self.keep;
         event.retain(|field| keep.of(field, dropped));
+        if let Some(line) = line {
+            event.push_span(n.original, line);
+        } else if level < Level::Params {
+            event.remove(n.query);
+        }
         let mut who = Who::Nobody;
         if let Some((span, parts)) = parts {
             let part = |at: usize, len: usize| Span {
@@ -223,6 +258,9 @@ impl Access {
             event.set_str(n.related_hosts, &node);
         }
         event.push_time(n.created, now);
+        if let Some(level) = self.levels.get(level as usize - 1) {
+            event.push_preset(level);
+        }
         if let Some(preset) = self.reads.get(&(fate, who)) {
             event.push_preset(preset);
         }

@@ -32,6 +32,6 @@ names! {
     change_keys = "pve.change_keys", record = "pve.record", origin = "pve.origin", level = "pve.level",
     schema = "pve.schema", ecs = "ecs.version", agent_type = "agent.type", agent_version = "agent.version",
     agent_id = "agent.id", related_ip = "related.ip", related_user = "related.user", related_hosts = "related.hosts",
-    file = "log.file.path", changed_file = "file.path", appname = "log.syslog.appname", chain = "pve.firewall.chain", mac = "pve.firewall.mac",
+    query = "url.query", params = "pve.params", file = "log.file.path", changed_file = "file.path", appname = "log.syslog.appname", chain = "pve.firewall.chain", mac = "pve.firewall.mac",
     verdict = "pve.firewall.action", count = "pve.count", unit = "systemd.unit", snapshot = "pve.snapshot",
 }
