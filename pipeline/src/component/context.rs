@@ -9,6 +9,7 @@ use super::{BuildError, Kind, Spanned};
 use crate::config::{Batch as BatchOptions, Globals, Language, Request, nearest};
 use crate::event::digest_parts;
 use crate::lines::hex;
+use crate::pve::Inventory;
 use crate::table::{Table, Tables};
 
 /// Handed to `build`: who the component is and what holds for the whole program.
@@ -106,6 +107,11 @@ impl Context {
     /// Where the program keeps what must survive a restart.
     pub fn data_dir(&self) -> &Path {
         &self.globals.data_dir
+    }
+
+    /// What is known of the cluster's guests and nodes, shared by all components.
+    pub fn inventory(&self) -> Arc<Inventory> {
+        Inventory::shared(self.data_dir())
     }
 
     /// The operator's name for the cluster, if one was given.

@@ -4,6 +4,7 @@
 
 mod answer;
 mod endpoint;
+mod inventory;
 mod path;
 mod task;
 mod upid;
@@ -11,6 +12,7 @@ mod user;
 
 pub use answer::{Answer, Verdict, upid_length};
 pub use endpoint::{Call, Endpoint};
+pub use inventory::{Guest, Inventory, Known, Node, Snapshot};
 pub use path::{Format, normalise};
 pub use task::{Act, Exit, TaskType};
 pub use upid::{Upid, UpidError};
