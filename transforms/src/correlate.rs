@@ -1,0 +1,465 @@
+//! `correlate` tells one act as one event: who, what and from where, with the ground of every claim.
+//!
+//! - in: events of `event_id`; others, and reading over the API, go through untouched
+//! - out: the same events. One of each act is `primary`, the others are `evidence` with `pve.links`; primaries have
+//!   `source.ip` and `pve.source.{attribution,candidates,evidence,via}`. Records that came twice are left out and counted
+//! - state: open tasks, lines of the access log of the last two hours, sessions of two hours, and events that wait for
+//!   what belongs to them, at most `max_tasks`, `max_lines` and `max_held`
+
+mod basis;
+mod change;
+mod codec;
+mod hosts;
+mod line;
+mod login;
+mod look;
+mod names;
+mod pool;
+mod relay;
+mod saved;
+mod sessions;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use hashbrown::{HashMap, HashSet};
+use pipeline::{
+    BuildError, BuildErrors, Bytes, Context, Event, EventId, Language, Outputs, Spanned,
+    StateError, Stateful, StatefulConfig, Time, fields,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use change::Change;
+use hosts::Hosts;
+use line::Line;
+use login::{Console, Login};
+use pool::Pools;
+use sessions::Sessions;
+use task::Task;
+
+/// One second [ns].
+const SECOND: i64 = 1_000_000_000;
+/// A held event waits at most so much longer than what it waits for, by our own clock.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+/// Lines of calls and their tasks are remembered for so long after they came.
+const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(2 * 3600);
+/// What has ended, and lines that forked nothing.
+const COOLING: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+/// A task whose end never comes is forgotten after this.
+const LONGEST: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
+/// Words of the journal that are remembered, because the cluster log may say them again.
+const MOST_SAID: usize = 20_000;
+/// Consoles remembered for the checks of their tickets.
+const MOST_CONSOLES: usize = 1_000;
+
+/// Tells one act as one event: who, what and from where, with the ground of every claim.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Addresses of the nodes of the cluster, as `"pve1=192.0.2.11"` or an address alone. A node logs a call that another
+    /// one relayed with that node as its client, so these addresses are nobody's. Nodes in `members` need not be named.
+    cluster_nodes: Vec<Spanned<String>>,
+    /// The cluster's own list of its nodes and their addresses. Read where it exists.
+    members: PathBuf,
+    /// Most tasks remembered; those of which nothing was read for longest go first [tasks].
+    max_tasks: usize,
+    /// Most lines of the access log remembered; the oldest go first [lines].
+    max_lines: usize,
+    /// Most memory of all that is remembered or held. Where it is full, the oldest go on as they are.
+    max_held: Bytes,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            cluster_nodes: Vec::new(),
+            members: "/etc/pve/.members".into(),
+            max_tasks: 200_000,
+            max_lines: 100_000,
+            max_held: Bytes::mib(128),
+        }
+    }
+}
+
+impl StatefulConfig for Config {
+    const TYPE: &'static str = "correlate";
+    const EXAMPLE: &'static str = r#"cluster_nodes = ["pve1=192.0.2.11", "pve2=192.0.2.12"]"#;
+
+    fn build(&self, cx: &Context) -> Result<Box<dyn Stateful>, BuildErrors> {
+        let mut errors = BuildErrors::new();
+        for (key, least) in [
+            ("max_tasks", self.max_tasks),
+            ("max_lines", self.max_lines),
+            ("max_held", self.max_held.as_usize()),
+        ] {
+            if least == 0 {
+                errors.push(
+                    BuildError::key(key, "is nothing, so that no two records are ever joined")
+                        .help("write how much is remembered, or leave it out"),
+                );
+            }
+        }
+        let mut hosts = Hosts::default();
+        for node in &self.cluster_nodes {
+            let (name, ip) = match node.split_once('=') {
+                Some((name, ip)) => (Some(name.trim()), ip.trim()),
+                None => (None, node.trim()),
+            };
+            match ip.parse::<IpAddr>() {
+                Ok(ip) if name != Some("") => hosts.add_member(ip.to_canonical(), name),
+                _ => errors.push(
+                    BuildError::at(node, format!("{:?} is no address of a node", node.get()))
+                        .help("write \"pve1=192.0.2.11\", or an address alone"),
+                ),
+            }
+        }
+        errors.finish(Box::new(Correlate {
+            most_tasks: self.max_tasks,
+            most_lines: self.max_lines,
+            most_size: self.max_held.as_usize(),
+            language: cx.language(),
+            members: self.members.clone(),
+            hosts,
+            ..Correlate::default()
+        }))
+    }
+}
+
+/// What a time is up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Task(u64),
+    Login(u64),
+    Change(u64),
+    Line(u64),
+    CoolTask(u64),
+    ForgetTask(u64),
+    ForgetLine(u64),
+    ForgetLogin(u64),
+    ForgetChange(u64),
+}
+
+#[derive(Default)]
+struct Correlate {
+    most_tasks: usize,
+    most_lines: usize,
+    /// [bytes]
+    most_size: usize,
+    language: Language,
+    members: PathBuf,
+    /// When the list of members was read last, and how it looked.
+    looked: Option<(Time, Vec<u8>)>,
+    hosts: Hosts,
+    sessions: Sessions,
+    pools: Pools,
+    twins: Pools,
+    said: Pools,
+    said_ids: HashMap<u64, (EventId, Box<str>)>,
+    said_keys: VecDeque<(u64, Time, Box<str>)>,
+    lines: BTreeMap<u64, Line>,
+    line_ids: HashSet<EventId>,
+    tasks: BTreeMap<u64, Task>,
+    by_upid: HashMap<Box<str>, u64>,
+    /// Tasks upon a guest, the newest last.
+    guests: HashMap<Box<str>, Vec<u64>>,
+    logins: HashMap<u64, Login>,
+    login_ids: HashSet<EventId>,
+    changes: HashMap<u64, Change>,
+    change_ids: HashSet<EventId>,
+    consoles: VecDeque<Console>,
+    /// What waits, by when it is up, by our own clock.
+    due: BTreeMap<(Time, u64), Due>,
+    /// Everything below is forgotten later than its time is up.
+    forget: BTreeMap<(Time, u64), Due>,
+    numbers: u64,
+    watermark: Option<Time>,
+    /// Memory of tasks, lines, logins and changes [bytes].
+    size: usize,
+    /// Just loaded: what waits has waited enough only after the time it waits for anyhow.
+    fresh: bool,
+    key: String,
+}
+
+impl Stateful for Correlate {
+    fn apply(&mut self, event: Event, out: &mut Outputs) {
+        self.begin(out);
+        self.take(event, out);
+        self.expire(out);
+    }
+
+    fn apply_all(&mut self, events: &mut Vec<Event>, out: &mut Outputs) -> bool {
+        self.begin(out);
+        let taken: Vec<Event> = events
+            .extract_if(.., |event| !look::passes(event))
+            .collect();
+        for event in taken {
+            self.take(event, out);
+        }
+        self.expire(out);
+        true
+    }
+
+    fn advance(&mut self, watermark: Time, out: &mut Outputs) {
+        self.begin(out);
+        self.watermark = self.watermark.max(Some(watermark));
+        self.expire(out);
+    }
+
+    fn save(&self, to: &mut Vec<u8>) {
+        self.save_all(to);
+    }
+
+    fn remembered(&self) -> usize {
+        self.tasks.len()
+            + self.lines.len()
+            + self.sessions.len()
+            + self.logins.len()
+            + self.changes.len()
+    }
+
+    fn load(&mut self, from: &[u8]) -> Result<(), StateError> {
+        self.load_all(from)
+    }
+}
+
+impl Correlate {
+    /// What was loaded waits from now on: the time in which the program stood still was nobody's pause.
+    fn begin(&mut self, out: &Outputs) {
+        let now = out.now();
+        self.read_members(now);
+        if !std::mem::take(&mut self.fresh) {
+            return;
+        }
+        let first = self.due.keys().next().map(|(time, _)| *time);
+        if let Some(first) = first.filter(|first| *first < now) {
+            let late = now.0 - first.0;
+            let due = std::mem::take(&mut self.due);
+            // The order stays; nobody waits longer than the longest wait.
+            self.due = due
+                .into_iter()
+                .map(|((time, no), due)| {
+                    ((Time((time.0 + late).min(now.0 + 35 * SECOND)), no), due)
+                })
+                .collect();
+        }
+    }
+
+    fn take(&mut self, event: Event, out: &mut Outputs) {
+        match look::kind(&event) {
+            look::Kind::Other => out.emit(event),
+            look::Kind::Task => self.task(event, out),
+            look::Kind::Line => self.line(event, out),
+            look::Kind::Login | look::Kind::Refusal => self.login(event, out),
+            look::Kind::Change => self.change(event, out),
+            look::Kind::Difference => self.difference(event, out),
+        }
+    }
+
+    /// A number for what is remembered; numbers grow.
+    fn next(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Something is up when everything that was there `wait` seconds after now has been handed over.
+    fn push_due(&mut self, now: Time, wait: u64, due: Due) {
+        let at = now.after(std::time::Duration::from_secs(wait));
+        let no = self.next();
+        self.due.insert((at, no), due);
+    }
+
+    fn push_forget(&mut self, now: Time, due: Due) {
+        let after = match due {
+            Due::ForgetLine(no) => match self.lines.get(&no).map(|line| line.role) {
+                Some(look::Role::Fork) => REMEMBERED,
+                _ => COOLING,
+            },
+            Due::Task(_) => LONGEST,
+            _ => COOLING,
+        };
+        let no = self.next();
+        self.forget.insert((now.after(after), no), due);
+    }
+
+    /// A record that is there already.
+    fn copy_left_out(&mut self, out: &mut Outputs) {
+        out.filtered(1);
+        out.duplicates(1);
+    }
+
+    /// Lets an event go on with a new sentence.
+    fn tell(&mut self, mut event: Event, out: &mut Outputs) {
+        if let Some(sentence) = pipeline::catalogue::sentence(&event, self.language) {
+            event.set(fields::MESSAGE, sentence);
+        }
+        out.emit(event);
+    }
+
+    /// Lets go of everything whose time is up.
+    fn expire(&mut self, out: &mut Outputs) {
+        let now = out.now();
+        let grace = Time(now.0.saturating_sub(GRACE.as_nanos() as i64));
+        let horizon = self
+            .watermark
+            .map_or(grace, |mark| mark.min(now).max(grace));
+        let mut up = Vec::new();
+        while let Some(entry) = self.due.first_entry() {
+            if entry.key().0 > horizon {
+                break;
+            }
+            up.push(entry.remove());
+        }
+        if !up.is_empty() {
+            self.settle(&up, false, out);
+        }
+        while let Some(entry) = self.forget.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let due = entry.remove();
+            self.forget_one(due, now);
+        }
+    }
+
+    /// Decides what is up: logins first, for tasks may rest on them; then tasks, for whoever is the line of a task is no act
+    /// of its own.
+    fn settle(&mut self, up: &[Due], forced: bool, out: &mut Outputs) {
+        let now = out.now();
+        let mut up = up.to_vec();
+        up.sort_unstable();
+        for due in &up {
+            if let Due::Login(no) = *due {
+                self.login_due(no, forced, out);
+                self.push_forget(now, Due::ForgetLogin(no));
+            }
+        }
+        let tasks: Vec<u64> = up
+            .iter()
+            .filter_map(|due| match due {
+                Due::Task(no) => Some(*no),
+                _ => None,
+            })
+            .collect();
+        self.tasks_due(&tasks, forced, out);
+        for due in up {
+            match due {
+                Due::Change(no) => {
+                    self.change_due(no, forced, out);
+                    self.push_forget(now, Due::ForgetChange(no));
+                }
+                Due::Line(no) => {
+                    self.line_due(no, forced, out);
+                    self.push_forget(now, Due::ForgetLine(no));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn forget_one(&mut self, due: Due, now: Time) {
+        match due {
+            Due::CoolTask(no) => self.unpool(no),
+            Due::ForgetTask(no) => self.forget_task(no),
+            Due::ForgetLine(no) => self.forget_line(no),
+            Due::ForgetLogin(no) => self.forget_login(no),
+            Due::ForgetChange(no) => self.forget_change(no),
+            // A task of which nothing was heard for a week.
+            Due::Task(no) => {
+                let heard = self.tasks.get(&no).map(|task| task.heard);
+                if heard.is_some_and(|heard| now.since(heard) >= LONGEST) {
+                    self.forget_task(no);
+                }
+            }
+            Due::Login(_) | Due::Change(_) | Due::Line(_) => {}
+        }
+    }
+
+    /// Keeps within bounds: what waits longest goes on as it is, then what was heard of longest ago is forgotten.
+    fn bound(&mut self, out: &mut Outputs) {
+        if self.size + self.pools.size() + self.twins.size() > self.most_size {
+            self.shed(out);
+        }
+        while self.lines.len() > self.most_lines {
+            let Some(oldest) = self.lines.keys().next().copied() else {
+                return;
+            };
+            self.settle(&[Due::Line(oldest)], true, out);
+            self.forget_line(oldest);
+            out.evicted(1);
+        }
+        while self.tasks.len() > self.most_tasks {
+            let Some(oldest) = self.tasks.keys().next().copied() else {
+                return;
+            };
+            self.settle(&[Due::Task(oldest)], true, out);
+            self.forget_task(oldest);
+            out.evicted(1);
+        }
+    }
+
+    /// Too much memory: a sixteenth of what waits goes on, and if nothing waits, a sixteenth of what is remembered goes.
+    #[cold]
+    fn shed(&mut self, out: &mut Outputs) {
+        let waiting = self.due.len().div_ceil(16);
+        let mut up = Vec::with_capacity(waiting);
+        for _ in 0..waiting {
+            if let Some((_, due)) = self.due.pop_first() {
+                up.push(due);
+            }
+        }
+        out.evicted(up.len());
+        self.settle(&up, true, out);
+        if self.size + self.pools.size() + self.twins.size() <= self.most_size {
+            return;
+        }
+        let lines: Vec<u64> = self
+            .lines
+            .keys()
+            .take(self.lines.len().div_ceil(16))
+            .copied()
+            .collect();
+        for no in &lines {
+            self.settle(&[Due::Line(*no)], true, out);
+            self.forget_line(*no);
+        }
+        let tasks: Vec<u64> = match lines.is_empty() {
+            true => self
+                .tasks
+                .keys()
+                .take(self.tasks.len().div_ceil(16))
+                .copied()
+                .collect(),
+            false => Vec::new(),
+        };
+        for no in &tasks {
+            self.settle(&[Due::Task(*no)], true, out);
+            self.forget_task(*no);
+        }
+        out.evicted(lines.len() + tasks.len());
+    }
+
+    /// Reads the cluster's list of its nodes, once a minute.
+    fn read_members(&mut self, now: Time) {
+        const EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+        if self
+            .looked
+            .as_ref()
+            .is_some_and(|(at, _)| now.since(*at) < EVERY && *at <= now)
+        {
+            return;
+        }
+        let before = self.looked.take().map(|(_, text)| text);
+        let text = hosts::read_members(&self.members).unwrap_or_default();
+        if before.as_ref() != Some(&text) {
+            for (node, ip) in hosts::parse_members(&text) {
+                self.hosts.add_member(ip, Some(&node));
+            }
+        }
+        self.looked = Some((now, text));
+    }
+}

@@ -1,0 +1,175 @@
+//! The nodes: whose access log is read, which addresses are nodes, and how their clocks differ.
+//!
+//! A node logs the call that another node relayed to it with that node as its client, so an address of a node is nobody's
+//! address. Clocks of two nodes are compared only by calls that both have logged; nothing is taken for granted.
+//!
+//! - state: one entry per node, at most [`MOST`]
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use hashbrown::HashMap;
+use pipeline::{StateError, Time};
+
+use super::codec::{Put, Take};
+
+/// Most nodes, addresses and pairs of nodes remembered.
+const MOST: usize = 1024;
+/// Longest list of members that is read [bytes].
+const MOST_TEXT: u64 = 1 << 20;
+/// Calls whose difference in time is remembered for each pair of nodes.
+const SAMPLES: usize = 4;
+/// Two differences agree if they are at most so far apart [ns].
+const AGREE: i64 = 2_000_000_000;
+/// A difference counts for so long [ns].
+const FRESH: i64 = 3_600_000_000_000;
+
+/// What is known of the access log of a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Log {
+    /// Its earliest line.
+    pub(super) since: Time,
+    /// Its latest line.
+    pub(super) last: Time,
+    /// Lines up to here may have been forgotten.
+    pub(super) forgotten_to: Time,
+}
+
+/// The list of members as the cluster file system shows it; empty where there is none.
+pub(super) fn read_members(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut text = Vec::new();
+    std::fs::File::open(path)?
+        .take(MOST_TEXT)
+        .read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Names and addresses in it: `{"nodelist": {"pve1": {"ip": "192.0.2.11", …}, …}}`. Nothing of what cannot be read.
+pub(super) fn parse_members(text: &[u8]) -> Vec<(String, IpAddr)> {
+    let json: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
+    let nodes = json.get("nodelist").and_then(|nodes| nodes.as_object());
+    let node = |(name, node): (&String, &serde_json::Value)| {
+        let ip: IpAddr = node.get("ip")?.as_str()?.parse().ok()?;
+        Some((name.clone(), ip.to_canonical()))
+    };
+    nodes.into_iter().flatten().filter_map(node).collect()
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Hosts {
+    logs: HashMap<Box<str>, Log>,
+    /// From the configuration and the cluster: an address, and the node that has it if that is known.
+    members: HashMap<IpAddr, Option<Box<str>>>,
+    /// Differences of clocks: what the first node says less what the second says, and when [ns].
+    skews: HashMap<(Box<str>, Box<str>), Vec<(i64, Time)>>,
+}
+
+impl Hosts {
+    /// A line of the access log of a node.
+    pub(super) fn line(&mut self, host: &str, time: Time) {
+        if let Some(log) = self.logs.get_mut(host) {
+            log.since = log.since.min(time);
+            log.last = log.last.max(time);
+            return;
+        }
+        if self.logs.len() < MOST {
+            let log = Log {
+                since: time,
+                last: time,
+                forgotten_to: Time::MIN,
+            };
+            self.logs.insert(host.into(), log);
+        }
+    }
+
+    /// A line of a node is forgotten.
+    pub(super) fn forget(&mut self, host: &str, time: Time) {
+        if let Some(log) = self.logs.get_mut(host) {
+            log.forgotten_to = log.forgotten_to.max(time);
+        }
+    }
+
+    pub(super) fn log(&self, host: &str) -> Option<Log> {
+        self.logs.get(host).copied()
+    }
+
+    /// An address is a node's.
+    pub(super) fn add_member(&mut self, ip: IpAddr, node: Option<&str>) {
+        if self.members.len() < MOST || self.members.contains_key(&ip) {
+            self.members.insert(ip, node.map(Into::into));
+        }
+    }
+
+    /// Whether any address of a node is known.
+    pub(super) fn knows_members(&self) -> bool {
+        !self.members.is_empty()
+    }
+
+    /// The node that has this address: `Some(None)` for a node whose name is not known.
+    pub(super) fn member(&self, ip: IpAddr) -> Option<Option<&str>> {
+        self.members.get(&ip).map(Option::as_deref)
+    }
+
+    /// One call was logged by `a` and by `b`; `difference` is what `a` says less what `b` says [ns].
+    pub(super) fn compare(&mut self, a: &str, b: &str, difference: i64, at: Time) {
+        let key = (Box::from(a), Box::from(b));
+        if self.skews.len() >= MOST && !self.skews.contains_key(&key) {
+            return;
+        }
+        let samples = self.skews.entry(key).or_default();
+        if samples.len() == SAMPLES {
+            samples.remove(0);
+        }
+        samples.push((difference, at));
+    }
+
+    /// How far the clock of `a` is ahead of that of `b` [ns], if two calls say the same.
+    pub(super) fn skew(&self, a: &str, b: &str, at: Time) -> Option<i64> {
+        let samples = self.skews.get(&(Box::from(a), Box::from(b)))?;
+        let [.., (before, _), (last, when)] = samples.as_slice() else {
+            return None;
+        };
+        let fresh = at.0.abs_diff(when.0) <= FRESH as u64;
+        (fresh && (before - last).abs() <= AGREE).then_some(*last)
+    }
+
+    pub(super) fn save(&self, to: &mut Vec<u8>) {
+        to.put_len(self.logs.len());
+        for (host, log) in &self.logs {
+            to.put_str(host);
+            to.put_time(log.since);
+            to.put_time(log.last);
+            to.put_time(log.forgotten_to);
+        }
+        to.put_len(self.skews.len());
+        for ((a, b), samples) in &self.skews {
+            to.put_str(a);
+            to.put_str(b);
+            to.put_all(samples, |to, (difference, at)| {
+                to.put_i64(*difference);
+                to.put_time(*at);
+            });
+        }
+    }
+
+    /// Members come from the configuration and the cluster, not from the state.
+    pub(super) fn load(&mut self, from: &mut Take<'_>) -> Result<(), StateError> {
+        let logs = from.all(|from| {
+            let host: Box<str> = from.str()?.into();
+            let log = Log {
+                since: from.time()?,
+                last: from.time()?,
+                forgotten_to: from.time()?,
+            };
+            Ok((host, log))
+        })?;
+        self.logs = logs.into_iter().collect();
+        let skews = from.all(|from| {
+            let pair = (from.str()?.into(), from.str()?.into());
+            Ok((pair, from.all(|from| Ok((from.i64()?, from.time()?)))?))
+        })?;
+        self.skews = skews.into_iter().collect();
+        Ok(())
+    }
+}

@@ -1,0 +1,264 @@
+//! Logins: the journal says who, the access log from where. And what else the journal and the access log both tell:
+//! logins that failed, calls refused.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use pipeline::{Event, EventId, Outputs, StateError, Time, fields};
+
+use super::basis::{Basis, make_evidence};
+use super::codec::{Put, Take};
+use super::line::LOGINS;
+use super::look::{self, FIRST_FACTOR, LOGIN, RENEWED};
+use super::names::NAMES;
+use super::{Correlate, Due, SECOND};
+
+/// A line of the journal that has a line of the access log beside it.
+pub(super) struct Login {
+    pub(super) id: EventId,
+    pub(super) time: Time,
+    pub(super) host: Box<str>,
+    pub(super) user: Box<str>,
+    /// Its pool.
+    pub(super) key: Box<str>,
+    pub(super) event: Option<Event>,
+}
+
+impl Login {
+    /// Memory it stands for [bytes].
+    pub(super) fn size(&self) -> usize {
+        size_of::<Login>() + self.key.len() * 2 + self.event.as_ref().map_or(0, Event::size)
+    }
+
+    pub(super) fn save(&self, to: &mut Vec<u8>) {
+        to.put_id(self.id);
+        to.put_time(self.time);
+        to.put_str(&self.host);
+        to.put_str(&self.user);
+        to.put_str(&self.key);
+        to.put_option(self.event.as_ref(), |to, event| {
+            pipeline::state::write_event(event, to);
+        });
+    }
+
+    pub(super) fn load(from: &mut Take<'_>) -> Result<Login, StateError> {
+        Ok(Login {
+            id: from.id()?,
+            time: from.time()?,
+            host: from.str()?.into(),
+            user: from.str()?.into(),
+            key: from.str()?.into(),
+            event: from.option(Take::event)?,
+        })
+    }
+}
+
+/// Both factors of one login come within so long.
+const FACTORS: i64 = 120 * SECOND;
+
+impl Correlate {
+    /// Takes a login, or a refusal, as the journal tells it.
+    pub(super) fn login(&mut self, mut event: Event, out: &mut Outputs) {
+        let Some(host) = event.str(fields::HOST_NAME).map(Box::<str>::from) else {
+            return out.emit(event);
+        };
+        if self.login_ids.contains(&event.id()) {
+            return self.copy_left_out(out);
+        }
+        let key = match event.str(fields::EVENT_CODE) {
+            Some(LOGIN) => format!("login\n{host}"),
+            Some(look::LOGIN_FAILED) => match look::address(&event) {
+                Some(ip) => format!("bad\n{host}\n{ip}"),
+                None => return out.emit(event),
+            },
+            _ => format!("refused\n{host}"),
+        };
+        event.detach();
+        let login = Login {
+            id: event.id(),
+            time: event.timestamp(),
+            host,
+            user: look::user(&event).unwrap_or_default().into(),
+            key: key.into(),
+            event: Some(event),
+        };
+        let no = self.next();
+        self.enter_login(no, login);
+        self.push_due(out.now(), 3, Due::Login(no));
+        self.bound(out);
+    }
+
+    pub(super) fn enter_login(&mut self, no: u64, login: Login) {
+        self.pools.add_act(&login.key, (login.time.0, no));
+        self.login_ids.insert(login.id);
+        self.size += login.size();
+        self.logins.insert(no, login);
+    }
+
+    pub(super) fn forget_login(&mut self, no: u64) {
+        if let Some(login) = self.logins.remove(&no) {
+            self.size -= login.size();
+            self.login_ids.remove(&login.id);
+            self.pools.remove_act(&login.key, (login.time.0, no));
+        }
+    }
+
+    /// The time of a login or a refusal is up.
+    pub(super) fn login_due(&mut self, no: u64, forced: bool, out: &mut Outputs) {
+        let Some(login) = self.logins.get_mut(&no) else {
+            return;
+        };
+        let Some(mut event) = login.event.take() else {
+            return;
+        };
+        self.size -= event.size();
+        let Some(login) = self.logins.get(&no) else {
+            return;
+        };
+        let (at, host) = ((login.time.0, no), login.host.clone());
+        let user = login.user.clone();
+        let Some(pool) = self.pools.get(&login.key) else {
+            return self.tell(event, out);
+        };
+        let plan = pool.plan(at.0, LOGINS);
+        let place = plan.place(at).unwrap_or_default();
+        let fits = &plan.lines[plan.reach(place)];
+        let given = plan.given(place).map(|line| line.1);
+        if !login.key.starts_with("login\n") {
+            // The line of the access log has the address, or is the same thing told again.
+            if login.key.starts_with("refused\n")
+                && plan.is_sure(place)
+                && let Some(line) = given.and_then(|line| self.lines.get(&line))
+            {
+                make_evidence(&mut event, &[line.id]);
+            } else if let Some(line) = given.filter(|_| plan.is_sure(place)) {
+                let id = event.id();
+                self.tell(event, out);
+                return self.claim(line, id, out);
+            }
+            return self.tell(event, out);
+        }
+        let mut addresses = BTreeSet::new();
+        let mut evidence = Vec::new();
+        for (_, line) in fits.iter().take(256) {
+            addresses.extend(self.resolve(*line).addresses().iter().copied());
+            evidence.extend(self.lines.get(line).map(|line| line.id));
+        }
+        let addresses: Vec<IpAddr> = addresses.into_iter().collect();
+        let sure = plan.is_sure(place) && !forced;
+        let told = match (addresses.as_slice(), given) {
+            ([ip], Some(line)) if sure => Some((*ip, line)),
+            (_, _) if sure => plan.only(place).and_then(|line| {
+                let ip = self.lines.get(&line.1)?.ip?;
+                Some((ip, line.1))
+            }),
+            _ => None,
+        };
+        let told = told.filter(|(ip, _)| {
+            !self.is_member(Some(*ip)) || self.hosts.member(*ip) == Some(Some(&host))
+        });
+        let (time, id) = (event.timestamp(), event.id());
+        match told {
+            Some((ip, line)) => {
+                let second = self.second_factor(no, &user, ip, at.0);
+                let again = self.sessions.was_in(&user, ip, time);
+                if second {
+                    recode(&mut event, FIRST_FACTOR);
+                } else if again {
+                    recode(&mut event, RENEWED);
+                }
+                let login = (!second).then_some(id);
+                let gone = self.sessions.note(&user, ip, &host, time, login);
+                out.evicted(gone);
+                let line_id = self.lines.get(&line).map(|line| line.id);
+                Basis::matched(ip, line_id.into_iter().collect(), None).write(&mut event);
+                self.tell(event, out);
+                self.claim(line, id, out);
+            }
+            None if addresses.is_empty() => {
+                // The check of a console's ticket is written like a login, but nobody logs in.
+                if let Some(console) = self.console_of(&user, &host, at.0) {
+                    make_evidence(&mut event, &[console]);
+                }
+                self.tell(event, out);
+            }
+            None => {
+                let all = addresses
+                    .iter()
+                    .all(|ip| self.sessions.was_in(&user, *ip, time));
+                if all {
+                    recode(&mut event, RENEWED);
+                }
+                for ip in &addresses {
+                    let gone = self.sessions.note(&user, *ip, &host, time, None);
+                    out.evicted(gone);
+                }
+                Basis::ambiguous(addresses, evidence).write(&mut event);
+                self.tell(event, out);
+            }
+        }
+    }
+
+    /// Whether the same user shows a second factor right after, from the same address.
+    fn second_factor(&self, no: u64, user: &str, ip: IpAddr, at: i64) -> bool {
+        let Some(pool) = self
+            .logins
+            .get(&no)
+            .and_then(|login| self.pools.get(&login.key))
+        else {
+            return false;
+        };
+        let later = pool.acts.partition_point(|act| *act <= (at, no));
+        pool.acts[later..]
+            .iter()
+            .take_while(|act| act.0 <= at + FACTORS)
+            .take(64)
+            .any(|act| {
+                let other = self.logins.get(&act.1);
+                let near = pool.near(act.0, LOGINS);
+                let here = |line: &super::pool::At| {
+                    self.lines
+                        .get(&line.1)
+                        .is_some_and(|line| line.ip == Some(ip))
+                };
+                other.is_some_and(|other| *other.user == *user && other.event.is_some())
+                    && !near.is_empty()
+                    && near.iter().take(64).all(here)
+            })
+    }
+
+    /// A console that this user opened a moment ago.
+    fn console_of(&mut self, user: &str, host: &str, at: i64) -> Option<EventId> {
+        let _ = at;
+        let near = self.consoles.iter().rev().take(64).find(|console| {
+            console.user.as_ref() == user
+                && console.node.as_ref() == host
+                && (at - console.at) >= -2 * SECOND
+                && (at - console.at) <= 30 * SECOND
+        })?;
+        self.record(near.task)
+    }
+}
+
+/// A console that was opened.
+pub(super) struct Console {
+    pub(super) user: Box<str>,
+    pub(super) node: Box<str>,
+    /// [ns]
+    pub(super) at: i64,
+    pub(super) task: u64,
+}
+
+/// Gives an event the code and the words of another row.
+fn recode(event: &mut Event, code: &str) {
+    let Some(row) = pipeline::Catalogue::builtin().get(code) else {
+        return;
+    };
+    event.set_str(fields::EVENT_CODE, code);
+    event.set_str(fields::EVENT_ACTION, &row.action);
+    let list =
+        |texts: &[String]| pipeline::Value::List(texts.iter().map(|t| t.as_str().into()).collect());
+    event.set(NAMES.category, list(&row.category));
+    event.set(NAMES.kind, list(&row.kinds));
+    event.set(fields::EVENT_SEVERITY, i64::from(row.severity));
+}

@@ -1,0 +1,721 @@
+//! Tasks: joined with their call at the start, remembered until the end.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use hashbrown::HashMap;
+use pipeline::pve::{TaskType, Upid};
+use pipeline::{Event, EventId, Outputs, StateError, Time, fields};
+
+use super::basis::{Basis, Ground, make_evidence};
+use super::codec::{Put, Take};
+use super::line::Resolved;
+use super::login::Console;
+use super::look;
+use super::names::NAMES;
+use super::pool::{At, Plan, Window};
+use super::relay::WIDE;
+use super::sessions::{TICKET, Where};
+use super::{Correlate, Due, SECOND};
+
+/// Who began a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// Not told.
+    Unknown,
+    /// The daemon that serves the API.
+    Api,
+    /// A tool on the node, a timer, or the HA manager.
+    Local,
+    /// The HA manager, by a request that went before.
+    Ha,
+}
+
+impl Begun {
+    const ALL: [Begun; 4] = [Begun::Unknown, Begun::Api, Begun::Local, Begun::Ha];
+}
+
+/// A task of which something was read.
+pub(super) struct Task {
+    pub(super) upid: Box<str>,
+    pub(super) begun: Begun,
+    /// Where it came from, once that is decided.
+    pub(super) basis: Option<Box<Basis>>,
+    /// Events that wait for that.
+    pub(super) held: Vec<Event>,
+    /// The event that told its start and the one that told its end.
+    pub(super) started: Option<EventId>,
+    pub(super) ended: Option<EventId>,
+    /// All records of it.
+    pub(super) seen: Vec<EventId>,
+    /// Whether it stands in the pools.
+    pub(super) pooled: bool,
+    /// When the latest record of it came, by our own clock.
+    pub(super) heard: Time,
+}
+
+/// Most records of one task that are remembered; an end of a backup has one for each guest.
+const MOST_SEEN: usize = 64;
+/// So long before an action of the HA manager is its request at most [ns].
+const HA: i64 = 120 * SECOND;
+
+impl Task {
+    /// Memory it stands for [bytes].
+    pub(super) fn size(&self) -> usize {
+        let basis = self.basis.as_ref().map_or(0, |basis| {
+            size_of::<Basis>() + basis.evidence.len() * 16 + basis.candidates.len() * 17
+        });
+        // The UPID is also the key of a map.
+        size_of::<Task>()
+            + 2 * self.upid.len()
+            + 48
+            + basis
+            + self.seen.len() * 16
+            + self.held.iter().map(Event::size).sum::<usize>()
+    }
+
+    fn at(&self, no: u64) -> At {
+        let start = Upid::parse(&self.upid).map_or(0, |upid| upid.start.0);
+        (start, no)
+    }
+
+    /// The record that others are linked with.
+    fn record(&self) -> Option<EventId> {
+        let waiting = || {
+            self.held
+                .iter()
+                .map(|event| (rank(event), event.id()))
+                .min()
+        };
+        self.ended
+            .or(self.started)
+            .or_else(|| waiting().map(|(_, id)| id))
+            .or_else(|| self.seen.first().copied())
+    }
+
+    pub(super) fn save(&self, to: &mut Vec<u8>) {
+        to.put_str(&self.upid);
+        to.put_u8(self.begun as u8);
+        to.put_option(self.basis.as_deref(), |to, basis| basis.save(to));
+        to.put_all(&self.held, |to, event| {
+            pipeline::state::write_event(event, to);
+        });
+        to.put_option(self.started, Put::put_id);
+        to.put_option(self.ended, Put::put_id);
+        to.put_all(&self.seen, |to, id| to.put_id(*id));
+        to.put_u8(u8::from(self.pooled));
+        to.put_time(self.heard);
+    }
+
+    pub(super) fn load(from: &mut Take<'_>) -> Result<Task, StateError> {
+        let upid = from.str()?;
+        if let Err(why) = Upid::parse(upid) {
+            return Err(StateError(format!("a saved task is none: {why}")));
+        }
+        Ok(Task {
+            upid: upid.into(),
+            begun: *Begun::ALL
+                .get(usize::from(from.u8()?))
+                .ok_or_else(|| StateError("a saved task was begun by nobody".to_owned()))?,
+            basis: from.option(|from| Ok(Box::new(Basis::load(from)?)))?,
+            held: from.all(Take::event)?,
+            started: from.option(Take::id)?,
+            ended: from.option(Take::id)?,
+            seen: from.all(Take::id)?,
+            pooled: from.u8()? != 0,
+            heard: from.time()?,
+        })
+    }
+}
+
+/// Records of the same thing, the best first: PVE's own list, the journal, a file of syslog, the cluster log.
+fn rank(event: &Event) -> u8 {
+    match event.str(NAMES.origin) {
+        Some("task") => 0,
+        Some("journal") => 1,
+        Some("syslog") => 2,
+        _ => 3,
+    }
+}
+
+/// How much earlier and later than the start of the task its line may be. The log has whole seconds, and so has the UPID.
+pub(super) fn window(class: &str) -> Window {
+    Window {
+        before: SECOND,
+        after: if look::waits(class) { 30 } else { 5 } * SECOND,
+    }
+}
+
+/// The class in the key of a pool.
+pub(super) fn class_of(key: &str) -> &str {
+    let key = key.strip_prefix("far\n").unwrap_or(key);
+    key.split('\n').nth(2).unwrap_or_default()
+}
+
+/// One pool as it stands now: how its lines can be shared out, and where each of them came from.
+struct Judged {
+    plan: Plan,
+    resolved: Vec<Resolved>,
+    /// For each line, where the next one stands that may come from somewhere else.
+    same_to: Vec<usize>,
+}
+
+/// Pools that were judged for tasks that are due together.
+#[derive(Default)]
+pub(super) struct Pass(HashMap<Box<str>, Vec<Judged>>);
+
+impl Correlate {
+    /// Takes a record of a task.
+    pub(super) fn task(&mut self, mut event: Event, out: &mut Outputs) {
+        let text = event.str(NAMES.upid).unwrap_or_default();
+        let Ok(upid) = Upid::parse(text) else {
+            return out.emit(event);
+        };
+        let known = self.by_upid.get(text).copied();
+        let wait = if look::waits(look::class(upid.kind)) {
+            30
+        } else {
+            5
+        };
+        let upid: Box<str> = text.into();
+        let no = known.unwrap_or_else(|| {
+            let no = self.next();
+            self.enter_task(
+                no,
+                Task {
+                    upid: upid.clone(),
+                    begun: Begun::Unknown,
+                    basis: None,
+                    held: Vec::new(),
+                    started: None,
+                    ended: None,
+                    seen: Vec::new(),
+                    pooled: true,
+                    heard: out.now(),
+                },
+            );
+            self.push_due(out.now(), wait, Due::Task(no));
+            self.push_forget(out.now(), Due::CoolTask(no));
+            self.push_forget(out.now(), Due::Task(no));
+            no
+        });
+        let Some(task) = self.tasks.get_mut(&no) else {
+            return out.emit(event);
+        };
+        if task.seen.contains(&event.id()) {
+            // The same record of PVE's list, read by two sources.
+            return self.copy_left_out(out);
+        }
+        let before = task.size();
+        if task.seen.len() < MOST_SEEN {
+            task.seen.push(event.id());
+        }
+        task.heard = out.now();
+        let begun = begun(&event);
+        if task.begun == Begun::Unknown {
+            task.begun = begun;
+        }
+        let decided = task.basis.is_some();
+        let phase = event.str(NAMES.phase).unwrap_or_default();
+        // A better record of the end may come in a moment.
+        let wait_for_better = phase == "end" && rank(&event) > 0 && task.ended.is_none();
+        if !decided || wait_for_better {
+            event.detach();
+            task.held.push(event);
+            let after = task.size();
+            self.size = self.size + after - before;
+            if decided {
+                self.push_due(out.now(), 2, Due::Task(no));
+            }
+        } else {
+            let after = task.size();
+            self.size = self.size + after - before;
+            self.release(no, event, out);
+        }
+        if matches!(begun, Begun::Local) {
+            self.unpool(no);
+        }
+        self.bound(out);
+    }
+
+    pub(super) fn enter_task(&mut self, no: u64, task: Task) {
+        self.size += task.size();
+        self.by_upid.insert(task.upid.clone(), no);
+        if let Ok(upid) = Upid::parse(&task.upid) {
+            let guest = look::guest(upid.id);
+            if !guest.is_empty() {
+                self.guests.entry(guest.into()).or_default().push(no);
+            }
+            if look::is_console(upid.kind) {
+                self.consoles.push_back(Console {
+                    user: upid.user.into(),
+                    node: upid.node.into(),
+                    at: upid.start.0,
+                    task: no,
+                });
+                while self.consoles.len() > super::MOST_CONSOLES {
+                    self.consoles.pop_front();
+                }
+            }
+        }
+        if task.pooled
+            && let Ok(upid) = Upid::parse(&task.upid)
+        {
+            let mut key = std::mem::take(&mut self.key);
+            look::task_key(&upid, task.upid.len(), &mut key);
+            self.pools.add_act(&key, (upid.start.0, no));
+            self.key = key;
+        }
+        self.tasks.insert(no, task);
+    }
+
+    /// Takes a task out of the pools: it has no call, or its time is long past.
+    pub(super) fn unpool(&mut self, no: u64) {
+        let Some(task) = self.tasks.get_mut(&no) else {
+            return;
+        };
+        if std::mem::replace(&mut task.pooled, false)
+            && let Ok(upid) = Upid::parse(&task.upid)
+        {
+            let mut key = std::mem::take(&mut self.key);
+            look::task_key(&upid, task.upid.len(), &mut key);
+            self.pools.remove_act(&key, (upid.start.0, no));
+            self.key = key;
+        }
+    }
+
+    pub(super) fn forget_task(&mut self, no: u64) {
+        self.unpool(no);
+        let Some(task) = self.tasks.remove(&no) else {
+            return;
+        };
+        self.size -= task.size();
+        self.by_upid.remove(&task.upid);
+        let guest = Upid::parse(&task.upid).map(|upid| look::guest(upid.id).to_owned());
+        if let Ok(guest) = guest
+            && let Some(tasks) = self.guests.get_mut(guest.as_str())
+        {
+            tasks.retain(|held| *held != no);
+            if tasks.is_empty() {
+                self.guests.remove(guest.as_str());
+            }
+        }
+    }
+
+    /// The record of an act that its evidence is linked with.
+    pub(super) fn record(&self, act: u64) -> Option<EventId> {
+        match self.tasks.get(&act) {
+            Some(task) => task.record(),
+            None => self.logins.get(&act).map(|login| login.id),
+        }
+    }
+
+    /// Tasks whose time is up: first it is seen who of them has no call, then the others are decided.
+    pub(super) fn tasks_due(&mut self, due: &[u64], forced: bool, out: &mut Outputs) {
+        for no in due {
+            self.find_request(*no);
+        }
+        let mut pass = Pass::default();
+        let mut claims = Vec::new();
+        for no in due {
+            if self.tasks.get(no).is_some_and(|task| task.basis.is_none()) {
+                let (basis, line) = self.decide(*no, forced, &mut pass);
+                if let Some(task) = self.tasks.get_mut(no) {
+                    self.size -= task.size();
+                    task.basis = Some(Box::new(basis));
+                    self.size += task.size();
+                }
+                claims.extend(line.map(|line| (line, *no)));
+            }
+        }
+        for (line, no) in claims {
+            if let Some(by) = self.record(no) {
+                self.claim(line, by, out);
+            }
+        }
+        for no in due {
+            let Some(task) = self.tasks.get_mut(no) else {
+                continue;
+            };
+            let mut held = std::mem::take(&mut task.held);
+            let freed: usize = held.iter().map(Event::size).sum();
+            self.size -= freed;
+            // What one was read from first must not matter.
+            held.sort_by_cached_key(|event| {
+                let phase = event.str(NAMES.phase).unwrap_or_default().to_owned();
+                let order = match phase.as_str() {
+                    "start" => 0,
+                    "end" => 2,
+                    _ => 1,
+                };
+                (order, phase, rank(event), event.id())
+            });
+            for event in held {
+                self.release(*no, event, out);
+            }
+        }
+    }
+
+    /// The HA manager's action upon a request that went before it.
+    fn find_request(&mut self, no: u64) {
+        let Some(task) = self
+            .tasks
+            .get(&no)
+            .filter(|task| task.begun == Begun::Unknown)
+        else {
+            return;
+        };
+        let Ok(upid) = Upid::parse(&task.upid) else {
+            return;
+        };
+        let class = look::class(upid.kind);
+        if upid.user != "root@pam" || upid.kind.starts_with("ha") {
+            return;
+        }
+        let request = |other: &&u64| {
+            let Some(other) = self.tasks.get(*other) else {
+                return false;
+            };
+            Upid::parse(&other.upid).is_ok_and(|other| {
+                if !other.kind.starts_with("ha") {
+                    return false;
+                }
+                let asks = look::class(other.kind);
+                let same = asks == class || (asks == "stop" && class.ends_with("shutdown"));
+                // The request may have been made on another node, whose clock differs.
+                let clocks = if other.node == upid.node {
+                    SECOND
+                } else {
+                    super::sessions::CLOCKS
+                };
+                let after = upid.start.0 - other.start.0;
+                same && after >= -clocks && after <= HA + clocks
+            })
+        };
+        let tasks = self.guests.get(look::guest(upid.id));
+        let tasks = tasks.map(Vec::as_slice).unwrap_or_default();
+        let found = tasks.iter().rev().take(64).find(request).copied();
+        if let Some(found) = found {
+            let evidence = self.record(found);
+            self.unpool(no);
+            if let Some(task) = self.tasks.get_mut(&no) {
+                task.begun = Begun::Ha;
+                if let Some(id) = evidence {
+                    self.size -= task.size();
+                    task.basis = Some(Box::new(Basis {
+                        evidence: vec![id],
+                        ..Basis::local()
+                    }));
+                    self.size += task.size();
+                }
+            }
+        }
+    }
+
+    /// Where a task came from, and the line that goes on as its evidence.
+    fn decide(&mut self, no: u64, forced: bool, pass: &mut Pass) -> (Basis, Option<u64>) {
+        let Some(task) = self.tasks.get(&no) else {
+            return (Basis::none(), None);
+        };
+        if matches!(task.begun, Begun::Local | Begun::Ha) {
+            return (Basis::local(), None);
+        }
+        let (begun, act, text) = (task.begun, task.at(no), task.upid.clone());
+        let Ok(upid) = Upid::parse(&text) else {
+            return (Basis::none(), None);
+        };
+        let class = look::class(upid.kind);
+        let window = window(class);
+        let mut key = String::new();
+        look::task_key(&upid, text.len(), &mut key);
+        let maybe = self.maybe(&upid, class, act.0, window);
+        let judged = self.judge(&key, act, window, pass);
+        let Some((judged, place)) = judged else {
+            return (Basis::none(), None);
+        };
+        let reach = judged.plan.reach(place);
+        let log = self.hosts.log(upid.node);
+        let forgotten = log.is_some_and(|log| act.0 - window.before <= log.forgotten_to.0);
+        if reach.is_empty() && maybe.is_empty() {
+            if let Some(found) = self.far(&key, act, forced) {
+                return found;
+            }
+            return (
+                self.session(&upid, begun, act.0, log.map(|log| log.since)),
+                None,
+            );
+        }
+        let ids = |line: &At| self.lines.get(&line.1).map(|line| line.id);
+        let sure = judged.plan.is_sure(place) && !forgotten && !forced;
+        let claim = |at: At, resolved: &Resolved| match resolved {
+            Resolved::One { ip, via, twins } => {
+                let mut evidence: Vec<EventId> = ids(&at).into_iter().collect();
+                evidence.extend(twins);
+                Some((Basis::matched(*ip, evidence, via.clone()), Some(at.1)))
+            }
+            Resolved::Open { .. } => None,
+        };
+        let resolved_of = |at: At| {
+            let place = judged.plan.lines.binary_search(&at).ok()?;
+            judged.resolved.get(place)
+        };
+        if sure && !reach.is_empty() {
+            let single = judged
+                .same_to
+                .get(reach.start)
+                .is_some_and(|to| *to >= reach.end);
+            let agrees = |ip: IpAddr| maybe.iter().all(|(_, other)| *other == ip);
+            let line = if single {
+                judged.plan.given(place)
+            } else if maybe.is_empty() {
+                judged.plan.only(place)
+            } else {
+                None
+            };
+            if let Some(at) = line
+                && let Some(resolved @ Resolved::One { ip, .. }) = resolved_of(at)
+                && agrees(*ip)
+                && let Some(found) = claim(at, resolved)
+            {
+                return found;
+            }
+        }
+        let mut candidates: BTreeSet<IpAddr> = maybe.iter().map(|(_, ip)| *ip).collect();
+        let mut evidence: Vec<EventId> = maybe.iter().filter_map(|(at, _)| ids(at)).collect();
+        let mut at = reach.start;
+        // A long row of lines from one address is one step.
+        while at < reach.end && candidates.len() < 64 {
+            candidates.extend(judged.resolved[at].addresses());
+            evidence.extend(ids(&judged.plan.lines[at]));
+            at = judged.same_to[at].max(at + 1);
+        }
+        (
+            Basis::ambiguous(candidates.into_iter().collect(), evidence),
+            None,
+        )
+    }
+
+    /// Calls that may have forked the task, of which the line does not tell.
+    fn maybe(&self, upid: &Upid<'_>, class: &str, at: i64, window: Window) -> Vec<(At, IpAddr)> {
+        let mut key = String::from("maybe\n");
+        let mut rest = String::new();
+        look::pool_key(
+            upid.node,
+            upid.user,
+            class,
+            look::guest(upid.id),
+            0,
+            &mut rest,
+        );
+        key.push_str(&rest);
+        let Some(pool) = self.pools.get(&key) else {
+            return Vec::new();
+        };
+        let near = pool.near(at, window).iter().take(64);
+        near.flat_map(|at| {
+            let resolved = self.resolve(at.1);
+            let addresses = resolved.addresses().to_vec();
+            addresses.into_iter().map(|ip| (*at, ip))
+        })
+        .collect()
+    }
+
+    /// The pool of a task, judged once for all tasks that are due together, and the place of the task in it.
+    fn judge<'p>(
+        &mut self,
+        key: &str,
+        act: At,
+        window: Window,
+        pass: &'p mut Pass,
+    ) -> Option<(&'p Judged, usize)> {
+        if !pass.0.contains_key(key) {
+            pass.0.insert(key.into(), Vec::new());
+        }
+        let known = pass.0.get_mut(key)?;
+        let found = known
+            .iter()
+            .position(|judged| judged.plan.place(act).is_some());
+        let found = match found {
+            Some(found) => found,
+            None => {
+                let plan = self.pools.get(key)?.plan(act.0, window);
+                for (_, line) in &plan.lines {
+                    self.compare(*line);
+                }
+                let resolved: Vec<Resolved> = plan
+                    .lines
+                    .iter()
+                    .map(|(_, line)| self.resolve(*line))
+                    .collect();
+                let mut same_to = vec![resolved.len(); resolved.len()];
+                for at in (0..resolved.len().saturating_sub(1)).rev() {
+                    let (this, next) = (&resolved[at], &resolved[at + 1]);
+                    let same = matches!(
+                        (this, next),
+                        (Resolved::One { ip, .. }, Resolved::One { ip: other, .. }) if ip == other
+                    );
+                    same_to[at] = if same { same_to[at + 1] } else { at + 1 };
+                }
+                known.push(Judged {
+                    plan,
+                    resolved,
+                    same_to,
+                });
+                known.len() - 1
+            }
+        };
+        let judged = known.get(found)?;
+        Some((judged, judged.plan.place(act)?))
+    }
+
+    /// A node whose own log does not tell: lines of nodes that relayed a call to it. Their clocks are others.
+    fn far(&self, key: &str, act: At, forced: bool) -> Option<(Basis, Option<u64>)> {
+        let pool = self.pools.get(&format!("far\n{key}"))?;
+        let forwards = pool.near(act.0, WIDE);
+        let first = self.lines.get(&forwards.first()?.1)?;
+        let node = key.split('\n').next().unwrap_or_default();
+        let one_host = forwards.iter().all(|(_, line)| {
+            self.lines
+                .get(line)
+                .is_some_and(|line| line.host == first.host)
+        });
+        let skew = one_host
+            .then(|| self.hosts.skew(&first.host, node, Time(act.0)))
+            .flatten();
+        let acts = self.pools.get(key)?.takers(
+            act.0,
+            Window {
+                before: 2 * WIDE.before,
+                after: 2 * WIDE.after,
+            },
+        );
+        let (shift, window) = match skew {
+            Some(skew) => (skew, window(class_of(key))),
+            None => (0, WIDE),
+        };
+        let pool = super::pool::Pool {
+            acts: acts.iter().map(|(time, no)| (time + shift, *no)).collect(),
+            lines: forwards.to_vec(),
+        };
+        let at = (act.0 + shift, act.1);
+        let plan = pool.plan(at.0, window);
+        let place = plan.place(at)?;
+        let fits = &plan.lines[plan.reach(place)];
+        if fits.is_empty() {
+            return None;
+        }
+        let lines: Vec<_> = fits
+            .iter()
+            .take(256)
+            .filter_map(|(_, line)| self.lines.get(line))
+            .collect();
+        let mut addresses: Vec<IpAddr> = lines.iter().filter_map(|line| line.ip).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let forgotten = self
+            .hosts
+            .log(&first.host)
+            .is_none_or(|log| at.0 - window.before <= log.forgotten_to.0);
+        if let ([ip], true) = (
+            addresses.as_slice(),
+            plan.is_sure(place) && one_host && !forgotten && !forced && fits.len() < 256,
+        ) && let Some(line) = plan.given(place)
+            && let Some(found) = self.lines.get(&line.1)
+        {
+            let basis = Basis::matched(*ip, vec![found.id], Some(found.host.clone()));
+            return Some((basis, Some(line.1)));
+        }
+        let evidence = lines.iter().take(16).map(|line| line.id).collect();
+        Some((Basis::ambiguous(addresses, evidence), None))
+    }
+
+    /// No call fits: where the user was logged in. Not for a token, which logs in nowhere, and not for root unless the
+    /// daemon of the API began the task, for tools, timers and the HA manager are root too. And only where the log of the
+    /// node was read for as long as a login lives: else others may have been there.
+    fn session(&self, upid: &Upid<'_>, begun: Begun, at: i64, since: Option<Time>) -> Basis {
+        let local = upid.user == "root@pam" && begun != Begun::Api;
+        let user = pipeline::pve::User::parse(upid.user);
+        let (false, None, Some(since)) = (local, user.token, since) else {
+            return Basis::none();
+        };
+        match self.sessions.find(upid.user, upid.node, Time(at)) {
+            Where::One(ip, id) if at - since.0 >= TICKET => Basis::session(ip, id),
+            Where::One(ip, id) => Basis::ambiguous(vec![ip], vec![id]),
+            Where::Several(addresses) => Basis::ambiguous(addresses, Vec::new()),
+            Where::Nowhere => Basis::none(),
+        }
+    }
+
+    /// Lets a record of a decided task go on.
+    fn release(&mut self, no: u64, mut event: Event, out: &mut Outputs) {
+        let Some(task) = self.tasks.get_mut(&no) else {
+            return out.emit(event);
+        };
+        if let Some(basis) = &task.basis {
+            let silent =
+                basis.ground == Ground::None && event.str(NAMES.attribution) == Some("local");
+            if !silent {
+                basis.write(&mut event);
+            }
+        }
+        if task.begun == Begun::Ha {
+            event.set_str(NAMES.actor, "ha");
+        }
+        let upid = Upid::parse(&task.upid);
+        let (console, tells) = upid.map_or((false, false), |upid| {
+            let tells = TaskType::find(upid.kind).is_some_and(TaskType::starts);
+            (look::is_console(upid.kind), tells)
+        });
+        let phase = event.str(NAMES.phase).unwrap_or_default();
+        match phase {
+            "start" => match task.started {
+                Some(told) => make_evidence(&mut event, &[told]),
+                None if tells => {
+                    task.started = Some(event.id());
+                    event.set_str(NAMES.record, "primary");
+                }
+                None => make_evidence(&mut event, task.ended.as_slice()),
+            },
+            "end" => match (task.ended, task.started) {
+                (Some(told), _) => make_evidence(&mut event, &[told]),
+                (None, Some(start)) if console => {
+                    task.ended = Some(event.id());
+                    make_evidence(&mut event, &[start]);
+                }
+                (None, start) => {
+                    task.ended = Some(event.id());
+                    event.set_str(NAMES.record, "primary");
+                    if let Some(start) = start {
+                        super::basis::add_text(&mut event, NAMES.links, &start.to_string());
+                    }
+                }
+            },
+            _ => event.set_str(NAMES.record, "primary"),
+        }
+        if phase_is_end(&event) {
+            self.push_forget(out.now(), Due::ForgetTask(no));
+        }
+        self.tell(event, out);
+    }
+}
+
+fn phase_is_end(event: &Event) -> bool {
+    event.str(NAMES.phase) == Some("end")
+}
+
+/// Who began the task, by the program that wrote the line of its start.
+fn begun(event: &Event) -> Begun {
+    if event.str(NAMES.attribution) == Some("local") {
+        return Begun::Local;
+    }
+    if event.str(NAMES.phase) != Some("start") {
+        return Begun::Unknown;
+    }
+    match (event.str(NAMES.origin), event.str(fields::PROCESS_NAME)) {
+        (Some("task"), _) | (_, None) => Begun::Unknown,
+        (_, Some("pvedaemon" | "pveproxy")) => Begun::Api,
+        // The worker itself may call itself by another name.
+        (_, Some("spiceproxy")) => Begun::Unknown,
+        (_, Some(_)) => Begun::Local,
+    }
+}

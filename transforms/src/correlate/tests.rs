@@ -1,0 +1,8 @@
+//! The rules one by one, on events with exactly the fields that `event_id` gives.
+
+mod changes;
+mod logins;
+mod made;
+mod relays;
+mod state;
+mod tasks;

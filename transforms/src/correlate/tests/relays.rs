@@ -1,0 +1,159 @@
+//! Calls that one node relayed to another, and clocks that differ.
+
+use super::super::Config;
+use super::made::{feed, forks, run, task, text, told, upid, writes};
+
+const NODES: &str = r#"cluster_nodes = ["pve1=10.0.0.1", "pve2=10.0.0.2", "pve3=10.0.0.3"]"#;
+const CALL: &str = "DELETE /api2/extjs/nodes/pve2/qemu/104";
+
+#[test]
+fn a_relayed_call_has_the_address_its_twin_has() {
+    let id = upid("pve2", 10.0, "qmdestroy", "104", "alice@pve");
+    let out = run(
+        NODES,
+        [
+            forks("pve1", "192.0.2.10", "alice@pve", CALL, &id, 10.0),
+            forks("pve2", "10.0.0.1", "alice@pve", CALL, &id, 10.0),
+            task("task", &id, "end", 12.0),
+        ],
+    );
+    assert_eq!(told(&out[2]), ["primary", "matched", "192.0.2.10"]);
+    assert_eq!(text(&out[2], "pve.source.via"), "pve1");
+    assert_eq!(text(&out[2], "pve.source.evidence").split(' ').count(), 2);
+    assert_eq!(told(&out[0])[0], "evidence");
+    assert_eq!(told(&out[1]), ["evidence", "matched", "192.0.2.10"]);
+}
+
+#[test]
+fn the_address_of_a_node_is_nobodys() {
+    let id = upid("pve2", 10.0, "qmdestroy", "104", "alice@pve");
+    let out = run(
+        NODES,
+        [
+            forks("pve2", "10.0.0.1", "alice@pve", CALL, &id, 10.0),
+            task("task", &id, "end", 12.0),
+        ],
+    );
+    assert_eq!(told(&out[1]), ["primary", "ambiguous", "-"]);
+    assert_eq!(text(&out[1], "pve.source.candidates"), "10.0.0.1");
+    let change = "PUT /api2/extjs/nodes/pve2/lxc/200/config";
+    let out = run(
+        NODES,
+        [writes("pve2", "10.0.0.1", "alice@pve", change, 10.0)],
+    );
+    assert_eq!(told(&out[0]), ["primary", "ambiguous", "-"]);
+}
+
+#[test]
+fn a_relayed_change_without_a_task_is_one_event() {
+    let change = "PUT /api2/extjs/nodes/pve2/lxc/200/config";
+    let out = run(
+        NODES,
+        [
+            writes("pve1", "192.0.2.10", "alice@pve", change, 10.0),
+            writes("pve2", "10.0.0.1", "alice@pve", change, 10.0),
+        ],
+    );
+    assert_eq!(told(&out[0])[0], "evidence");
+    assert_eq!(text(&out[0], "pve.links"), out[1].id().to_string());
+    assert_eq!(told(&out[1]), ["primary", "matched", "192.0.2.10"]);
+    assert_eq!(text(&out[1], "pve.source.via"), "pve1");
+    // The second node's log is not read.
+    let out = run(
+        NODES,
+        [writes("pve1", "192.0.2.10", "alice@pve", change, 10.0)],
+    );
+    assert_eq!(told(&out[0]), ["primary", "direct", "192.0.2.10"]);
+}
+
+#[test]
+fn clocks_minutes_apart_tell_the_one_and_not_the_other() {
+    let id = upid("pve2", 10.0, "qmdestroy", "104", "alice@pve");
+    let twin = |ip, at| forks("pve1", ip, "alice@pve", CALL, &id, at);
+    let own = forks("pve2", "10.0.0.1", "alice@pve", CALL, &id, 10.0);
+    let out = run(
+        NODES,
+        [
+            twin("192.0.2.10", 290.0),
+            own.clone(),
+            task("task", &id, "end", 12.0),
+        ],
+    );
+    assert_eq!(told(&out[2])[2], "192.0.2.10");
+    // Two that fit, and nobody knows how the clocks differ.
+    let out = run(
+        NODES,
+        [
+            twin("192.0.2.10", 290.0),
+            twin("192.0.2.11", 10.0),
+            own,
+            task("task", &id, "end", 12.0),
+        ],
+    );
+    assert_eq!(told(&out[3])[1..], ["ambiguous", "-"]);
+}
+
+#[test]
+fn known_clocks_tell_apart_what_else_would_be_ambiguous() {
+    let mut bench = pipeline::testing::stateful::<Config>(NODES);
+    // Two calls, minutes apart, show that the clock of pve1 is 290 s ahead.
+    for (n, at) in [(1, 0.0), (2, 1000.0)] {
+        let call = format!("PUT /api2/extjs/nodes/pve2/lxc/20{n}/config");
+        feed(
+            &mut bench,
+            [
+                writes("pve1", "192.0.2.10", "alice@pve", &call, at + 290.0),
+                writes("pve2", "10.0.0.1", "alice@pve", &call, at),
+            ],
+        );
+    }
+    let id = upid("pve2", 2000.0, "qmdestroy", "104", "alice@pve");
+    let twin = |ip, at| forks("pve1", ip, "alice@pve", CALL, &id, at);
+    let out = feed(
+        &mut bench,
+        [
+            twin("192.0.2.10", 2290.0),
+            twin("192.0.2.11", 2000.0),
+            forks("pve2", "10.0.0.1", "alice@pve", CALL, &id, 2000.0),
+            task("task", &id, "end", 2002.0),
+        ],
+    );
+    assert_eq!(told(&out[3]), ["primary", "matched", "192.0.2.10"]);
+}
+
+#[test]
+fn a_task_of_a_node_whose_log_is_not_read_has_its_call_on_the_relaying_node() {
+    let id = upid("pve2", 10.0, "qmdestroy", "104", "alice@pve");
+    let out = run(
+        NODES,
+        [
+            forks("pve1", "192.0.2.10", "alice@pve", CALL, &id, 100.0),
+            task("task", &id, "end", 12.0),
+        ],
+    );
+    assert_eq!(told(&out[1]), ["primary", "matched", "192.0.2.10"]);
+    assert_eq!(text(&out[1], "pve.source.via"), "pve1");
+    let out = run(
+        NODES,
+        [
+            forks("pve1", "192.0.2.10", "alice@pve", CALL, &id, 100.0),
+            forks("pve3", "192.0.2.11", "alice@pve", CALL, &id, 10.0),
+            task("task", &id, "end", 12.0),
+        ],
+    );
+    assert_eq!(told(&out[2])[1], "ambiguous");
+}
+
+#[test]
+fn without_a_list_of_nodes_a_relay_that_shows_makes_it_ambiguous() {
+    let id = upid("pve2", 10.0, "qmdestroy", "104", "alice@pve");
+    let out = run(
+        "",
+        [
+            forks("pve1", "192.0.2.10", "alice@pve", CALL, &id, 10.0),
+            forks("pve2", "10.0.0.1", "alice@pve", CALL, &id, 10.0),
+            task("task", &id, "end", 12.0),
+        ],
+    );
+    assert_eq!(told(&out[2])[1], "ambiguous");
+}
