@@ -31,7 +31,7 @@ use pipeline::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use access::{Access, Mapped};
+use access::Access;
 use names::NAMES;
 use policy::watch::{Said, Watch};
 use policy::{Level, Policy, Subject};
@@ -61,7 +61,7 @@ impl TransformConfig for Config {
     fn build(&self, cx: &Context) -> Result<Box<dyn Transform>, BuildErrors> {
         let writer = Writer::new(cx);
         Ok(Box::new(EventIds {
-            access: Access::new(&writer),
+            access: Access::new(),
             writer,
             files: self.policy.clone().unwrap_or_else(policy::default_files),
             watch: Arc::clone(&self.watch),
@@ -133,14 +133,10 @@ impl EventIds {
         if event.has(n.record) {
             return true;
         }
-        let seen = if Access::is_one(event) {
-            match self.access.map(event, now, &self.policy) {
-                Mapped::Read(kept) => return kept,
-                Mapped::Write(seen) => *seen,
-            }
-        } else {
-            understand(event, now)
-        };
+        if Access::is_one(event) {
+            return self.access.map(event, now, &self.policy, &self.writer);
+        }
+        let seen = understand(event, now);
         let (code, outcome, vmid) = (seen.code, seen.outcome, seen.vmid);
         self.writer.write(event, seen, now);
         let row = Catalogue::builtin().number(code).unwrap_or_default();

@@ -1,55 +1,54 @@
 //! Lines of pveproxy's access log, as `grok` with `PVEPROXY_ACCESS` takes them apart.
 //!
-//! Nine lines of ten are reads that open browsers make all day. They are written in one pass without an allocation: what
-//! is fixed is one preset, what changes points into the line.
+//! They are by far the most, and nine of ten are reads that open browsers make all day. So a line is written in one pass and
+//! hardly any allocation: what is fixed is one preset, what changes points into the line. Where one value would be a list
+//! of one, it stands alone; ECS and its stores take both.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use pipeline::catalogue::Catalogue;
 use pipeline::pve::{Answer, Call, Endpoint, Format, User, Verdict, normalise};
 use pipeline::{Event, Field, Preset, Span, Time, ValueRef, fields};
 
 use super::names::NAMES;
 use super::policy::{Level, Policy, Subject};
-use super::seen::{Record, Seen, Writer, fold, own};
+use super::seen::{Writer, fold, own};
 
 const READ: &str = "PVE-1013";
 const WRITE: &str = "PVE-1014";
+const UNAUTHORIZED: &str = "PVE-1011";
+const FORBIDDEN: &str = "PVE-1012";
 
 /// Maps access lines.
 pub(super) struct Access {
-    /// Presets of reads by status class and whether somebody is named.
-    reads: HashMap<(Fate, Who), Preset>,
+    presets: HashMap<Fixed, Preset>,
     levels: [Preset; 3],
     keep: Keep,
+    /// `event.code` to the number of its row, for the codes that lines without an endpoint have.
+    rows: [usize; 4],
+    said: String,
 }
 
-/// What became of a line.
-pub(super) enum Mapped {
-    /// It was a read, and is written; `false` where the policy leaves it out.
-    Read(bool),
-    /// It may have changed something.
-    Write(Box<Seen>),
-}
-
+/// What many lines share.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Fate {
-    Done,
-    Failed,
-    Unauthorized,
-    Forbidden,
+struct Fixed {
+    /// Number of the row in the catalogue.
+    row: usize,
+    outcome: &'static str,
+    object_type: &'static str,
+    /// Another event tells the act.
+    evidence: bool,
+    who: Who,
+    /// Whether the client is a numeric address.
+    address: bool,
 }
 
-impl Fate {
-    /// The event ID and the outcome of a read.
-    fn means(self) -> (&'static str, &'static str) {
-        match self {
-            Fate::Done => (READ, "success"),
-            Fate::Failed => (READ, "failure"),
-            Fate::Unauthorized => ("PVE-1011", "failure"),
-            Fate::Forbidden => ("PVE-1012", "failure"),
-        }
-    }
+/// What a line means.
+struct Meaning {
+    fixed: Fixed,
+    /// `None`: the node.
+    object_id: Option<String>,
+    vmid: Option<i64>,
+    target: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,14 +70,14 @@ impl Keep {
         }
         *self.0[place].get_or_insert_with(|| {
             let path = field.path();
+            let below = |upper: &str, lower: &str| {
+                lower
+                    .strip_prefix(upper)
+                    .is_some_and(|rest| rest.starts_with('.'))
+            };
             // What is written anew, what lies above and below it, and what only repeats the rest.
             !dropped.iter().any(|ours| {
                 let ours = ours.path();
-                let below = |upper: &str, lower: &str| {
-                    lower
-                        .strip_prefix(upper)
-                        .is_some_and(|rest| rest.starts_with('.'))
-                };
                 ours == path || below(ours, path) || below(path, ours)
             })
         })
@@ -86,54 +85,16 @@ impl Keep {
 }
 
 impl Access {
-    pub(super) fn new(writer: &Writer) -> Access {
+    pub(super) fn new() -> Access {
         let n = &*NAMES;
-        let catalogue = Catalogue::builtin();
-        let mut reads = HashMap::new();
-        for fate in [
-            Fate::Done,
-            Fate::Failed,
-            Fate::Unauthorized,
-            Fate::Forbidden,
-        ] {
-            let (code, outcome) = fate.means();
-            let Some(number) = catalogue.number(code) else {
-                continue;
-            };
-            let row = &catalogue.rows()[number];
-            for who in [Who::Nobody, Who::User, Who::Token] {
-                let actor = match who {
-                    Who::Nobody => "unknown",
-                    Who::User => "user",
-                    Who::Token => "token",
-                };
-                let preset = writer
-                    .producer
-                    .clone()
-                    .and(writer.row(number))
-                    .constant(n.outcome, outcome)
-                    .constant(fields::MESSAGE, writer.name(row))
-                    .constant(n.object_type, "node")
-                    .constant(n.actor, actor)
-                    .constant(
-                        n.record,
-                        if fate == Fate::Done {
-                            "evidence"
-                        } else {
-                            "primary"
-                        },
-                    )
-                    .constant(n.attribution, "direct")
-                    .constant(n.origin, "access")
-                    .constant(n.process, "pveproxy");
-                reads.insert((fate, who), preset);
-            }
-        }
         let level = |level: Level| Preset::default().text(n.level, level.name());
+        let row = |code| Catalogue::builtin().number(code).unwrap_or_default();
         Access {
-            reads,
+            presets: HashMap::new(),
             levels: [Level::Metadata, Level::Params, Level::Full].map(level),
             keep: Keep::default(),
+            rows: [READ, WRITE, UNAUTHORIZED, FORBIDDEN].map(row),
+            said: String::new(),
         }
     }
 
@@ -142,215 +103,304 @@ impl Access {
         event.has(NAMES.http_status) && event.has(NAMES.address)
     }
 
-    /// Maps a line: a read in place; a write needs more thought.
-    pub(super) fn map(&mut self, event: &mut Event, now: Time, policy: &Policy) -> Mapped {
+    /// Makes a line the audit event that it means; `false` where the policy leaves it out.
+    pub(super) fn map(
+        &mut self,
+        event: &mut Event,
+        now: Time,
+        policy: &Policy,
+        writer: &Writer,
+    ) -> bool {
         let n = &*NAMES;
-        let status = match event.get(n.http_status) {
-            Some(ValueRef::Int(status)) => status,
-            _ => 0,
+        let number = |field| match event.get(field) {
+            Some(ValueRef::Int(number)) => Some(number),
+            _ => None,
         };
-        if matches!(event.str(n.method), Some("POST" | "PUT" | "DELETE")) {
-            return Mapped::Write(Box::new(self.write(event, status)));
-        }
-        let fate = match status {
-            401 => Fate::Unauthorized,
-            403 => Fate::Forbidden,
-            400.. => Fate::Failed,
-            _ => Fate::Done,
+        let status = number(n.http_status).unwrap_or_default();
+        let meaning = match event.str(n.method) {
+            Some(method @ ("POST" | "PUT" | "DELETE")) => {
+                let length = number(n.http_bytes).and_then(|bytes| u64::try_from(bytes).ok());
+                self.write(event, method, status, length)
+            }
+            _ => self.read(status),
         };
-        let level = match (policy.is_empty(), fate) {
-            (true, Fate::Done | Fate::Failed) => Level::Metadata,
+        let Fixed { row, outcome, .. } = meaning.fixed;
+        let level = match row {
+            row if policy.is_empty() && row == self.rows[0] => Level::Metadata,
             _ => {
-                let (code, outcome) = fate.means();
+                let node = event.str(n.node).unwrap_or_default();
                 let subject = Subject {
-                    row: Catalogue::builtin().number(code).unwrap_or_default(),
-                    node: event.str(n.node).unwrap_or_default(),
+                    row,
+                    node,
+                    vmid: meaning.vmid,
                     outcome,
-                    ..Subject::default()
+                    changes: false,
                 };
                 policy.decide(subject).0
             }
         };
         if level > Level::None {
-            self.read(event, fate, level, now);
+            self.settle(event, meaning, level, now, writer);
         }
-        Mapped::Read(level > Level::None)
+        level > Level::None
     }
 
-    fn read(&mut self, event: &mut Event, fate: Fate, level: Level, now: Time) {
+    fn fixed(&self, row: usize, outcome: &'static str, object_type: &'static str) -> Fixed {
+        Fixed {
+            row,
+            outcome,
+            object_type,
+            evidence: false,
+            who: Who::Nobody,
+            address: true,
+        }
+    }
+
+    fn read(&self, status: i64) -> Meaning {
+        let (place, outcome) = match status {
+            401 => (2, "failure"),
+            403 => (3, "failure"),
+            400.. => (0, "failure"),
+            _ => (0, "success"),
+        };
+        let mut fixed = self.fixed(self.rows[place], outcome, "node");
+        // Nobody asks for each of them; a refusal is asked for.
+        fixed.evidence = place == 0;
+        Meaning {
+            fixed,
+            object_id: None,
+            vmid: None,
+            target: None,
+        }
+    }
+
+    fn write(&self, event: &Event, method: &str, status: i64, length: Option<u64>) -> Meaning {
         let n = &*NAMES;
-        let line = event
-            .span(fields::MESSAGE)
-            .filter(|_| level >= Level::Params);
-        let user = event.span(n.user);
-        let parts = user.map(|span| (span, Parts::of(event.str(n.user).unwrap_or_default())));
-        let inline = if user.is_none() {
-            event.str(n.user).map(str::to_owned)
-        } else {
-            None
-        };
-        let address = event.span(n.address).map(|span| {
-            let text = event.str(n.address).unwrap_or_default();
-            let shown = fold(text).unwrap_or(text);
-            Span {
-                at: span.at + (text.len() - shown.len()) as u32,
-                len: shown.len() as u32,
-            }
+        let path = event.str(n.path).unwrap_or_default();
+        if let Some(call) = Endpoint::find(method, path) {
+            let node = event.str(n.node).unwrap_or_default();
+            let user = event.str(n.user).unwrap_or_default();
+            return self.call(&call, status, length, node, user);
+        }
+        let api = normalise(path);
+        let format = api.as_ref().map_or(Format::Other, |(format, _)| *format);
+        let verdict = Verdict::of(format, status, length, Answer::Object, None);
+        let row = self.denied(verdict, status).unwrap_or(self.rows[1]);
+        Meaning {
+            fixed: self.fixed(row, verdict.outcome(), "node"),
+            object_id: None,
+            vmid: None,
+            target: None,
+        }
+    }
+
+    /// What a refusal is called.
+    fn denied(&self, verdict: Verdict, status: i64) -> Option<usize> {
+        match (verdict, status) {
+            (Verdict::Denied, 401) => Some(self.rows[2]),
+            (Verdict::Denied, 403) => Some(self.rows[3]),
+            _ => None,
+        }
+    }
+
+    fn call(
+        &self,
+        call: &Call<'_>,
+        status: i64,
+        length: Option<u64>,
+        node: &str,
+        user: &str,
+    ) -> Meaning {
+        let endpoint = call.endpoint;
+        let verdict = call.verdict(status, length, node, user);
+        let row = |code: &str| Catalogue::builtin().number(code).unwrap_or_default();
+        // The journal says whose ticket it was; the line only that one was asked for, and from where.
+        if let "/access/ticket" | "/access/openid/login" | "/access/vncticket" =
+            endpoint.path.as_str()
+        {
+            let refused = matches!(verdict, Verdict::Denied | Verdict::Failure);
+            let code = match (refused, endpoint.path.as_str()) {
+                (true, "/access/ticket" | "/access/openid/login") => "PVE-1002",
+                _ => &endpoint.code,
+            };
+            let mut fixed = self.fixed(row(code), verdict.outcome(), "user");
+            fixed.evidence = true;
+            let object_id = Some(String::new());
+            return Meaning {
+                fixed,
+                object_id,
+                vmid: None,
+                target: None,
+            };
+        }
+        let act = call.act();
+        let row = self
+            .denied(verdict, status)
+            .unwrap_or_else(|| row(act.code));
+        let mut fixed = self.fixed(row, verdict.outcome(), act.object_type);
+        // The task that it forks tells the act and its end. What failed or was refused forked none.
+        fixed.evidence =
+            !endpoint.tasks.is_empty() && matches!(verdict, Verdict::Success | Verdict::Unknown);
+        Meaning {
+            fixed,
+            object_id: Some(act.object_id.into_owned()),
+            vmid: act.vmid,
+            target: call.param("userid").map(str::to_owned),
+        }
+    }
+
+    /// Writes what a line means in place of what `grok` found.
+    fn settle(
+        &mut self,
+        event: &mut Event,
+        meaning: Meaning,
+        level: Level,
+        now: Time,
+        writer: &Writer,
+    ) {
+        let n = &*NAMES;
+        let Meaning {
+            mut fixed,
+            object_id,
+            vmid,
+            target,
+        } = meaning;
+        let line = Text::of(event, fields::MESSAGE).filter(|_| level >= Level::Params);
+        let query = Text::of(event, n.query).filter(|_| level >= Level::Params);
+        let user = Text::of(event, n.user);
+        let parts = event.str(n.user).map(Parts::of);
+        let address = event.str(n.address).and_then(|text| {
+            let shown = fold(text)?;
+            let skipped = text.len() - shown.len();
+            Text::of(event, n.address).map(|held| held.part(skipped, shown.len()))
         });
-        let short = match address {
-            Some(_) => None,
-            None => event
-                .str(n.address)
-                .map(|text| fold(text).unwrap_or(text).to_owned()),
-        };
-        let node = event.str(n.node).map(str::to_owned);
+        let node = Text::of(event, n.node);
         let dropped = DROPPED.get_or_init(dropped);
         let keep = &mut self.keep;
         event.retain(|field| keep.of(field, dropped));
-        if let Some(line) = line {
-            event.push_span(n.original, line);
-        } else if level < Level::Params {
-            event.remove(n.query);
+        for (field, text) in [
+            (n.original, line),
+            (n.query, query),
+            (n.object_id, node.clone()),
+            (n.related_hosts, node),
+        ] {
+            if let Some(text) = text.filter(|_| field != n.object_id || object_id.is_none()) {
+                text.put(event, field);
+            }
         }
-        let mut who = Who::Nobody;
-        if let Some((span, parts)) = parts {
-            let part = |at: usize, len: usize| Span {
-                at: span.at + at as u32,
-                len: len as u32,
-            };
-            event.push_span(n.user, part(0, parts.id));
-            event.push_span(n.user_name, part(0, parts.name));
+        if let (Some(user), Some(parts)) = (user, parts) {
+            user.part(0, parts.id).put(event, n.user);
+            user.part(0, parts.id).put(event, n.related_user);
+            user.part(0, parts.name).put(event, n.user_name);
             if parts.id > parts.name {
-                event.push_span(
-                    n.user_domain,
-                    part(parts.name + 1, parts.id - parts.name - 1),
-                );
+                user.part(parts.name + 1, parts.id - parts.name - 1)
+                    .put(event, n.user_domain);
             }
-            event.push_span(n.related_user, part(0, parts.id));
-            who = Who::User;
+            fixed.who = Who::User;
             if let Some(token) = parts.token {
-                event.push_span(n.token, part(parts.id + 1, token));
-                who = Who::Token;
-            }
-        } else if let Some(text) = inline {
-            let user = User::parse(&text);
-            event.set_str(n.user, &user.id());
-            event.set_str(n.user_name, user.name);
-            if let Some(realm) = user.realm {
-                event.set_str(n.user_domain, realm);
-            }
-            event.set_str(n.related_user, &user.id());
-            who = Who::User;
-            if let Some(token) = user.token {
-                event.set_str(n.token, token);
-                who = Who::Token;
+                user.part(parts.id + 1, token).put(event, n.token);
+                fixed.who = Who::Token;
             }
         }
-        if let Some(span) = address {
-            event.push_span(n.address, span);
-            event.push_span(n.related_ip, span);
-        } else if let Some(text) = short {
-            event.set_str(n.address, &text);
-            event.set_str(n.related_ip, &text);
-        }
-        if let Some(node) = node {
-            event.set_str(n.object_id, &node);
-            event.set_str(n.related_hosts, &node);
+        fixed.address = address.is_some();
+        if let Some(address) = address {
+            address.put(event, n.address);
+            address.put(event, n.related_ip);
         }
         event.push_time(n.created, now);
         if let Some(level) = self.levels.get(level as usize - 1) {
             event.push_preset(level);
         }
-        if let Some(preset) = self.reads.get(&(fate, who)) {
-            event.push_preset(preset);
+        let preset = self
+            .presets
+            .entry(fixed)
+            .or_insert_with(|| preset(fixed, writer));
+        event.push_preset(preset);
+        if let Some(id) = object_id {
+            event.set_str(n.object_id, &id);
         }
-    }
-
-    fn write(&mut self, event: &mut Event, status: i64) -> Seen {
-        let n = &*NAMES;
-        let length = match event.get(n.http_bytes) {
-            Some(ValueRef::Int(bytes)) => u64::try_from(bytes).ok(),
-            _ => None,
-        };
-        let text = |field| event.str(field).unwrap_or_default().to_owned();
-        let (node, method, path) = (text(n.node), text(n.method), text(n.path));
-        let (node, path) = (node.as_str(), path.as_str());
-        let user = event.str(n.user).map(str::to_owned);
-        let user = user.as_deref();
-        let call = Endpoint::find(&method, path);
-        let mut seen = match &call {
-            Some(call) => of_call(call, status, length, node, user.unwrap_or_default()),
-            None => {
-                let format = normalise(path).map_or(Format::Other, |(format, _)| format);
-                let verdict = Verdict::of(format, status, length, Answer::Object, None);
-                let shown = normalise(path).map_or(path.to_owned(), |(_, path)| path.into_owned());
-                Seen::new(denied(verdict, status, WRITE), verdict.outcome()).object("node", shown)
+        if let Some(vmid) = vmid {
+            event.push_int(n.vmid, vmid);
+        }
+        if let Some(target) = target {
+            let user = User::parse(&target);
+            event.set_str(n.target, &user.id());
+            event.set_str(n.target_name, user.name);
+            if let Some(realm) = user.realm {
+                event.set_str(n.target_domain, realm);
             }
-        };
-        if let Some(user) = user {
-            seen.user = Some(user.to_owned());
         }
-        let address = text(n.address);
-        seen = seen
-            .from(&address)
-            .with(n.origin, "access")
-            .with(n.process, "pveproxy");
-        if seen.address.is_none() {
-            event.remove(n.address);
+        // What is only evidence has the name of its row; an act has its sentence.
+        if !fixed.evidence {
+            writer.say(event, fixed.row, &mut self.said);
         }
-        for repeated in [n.url, n.http_version] {
-            event.remove(repeated);
-        }
-        seen
     }
 }
 
-/// What a refusal is called.
-fn denied(verdict: Verdict, status: i64, otherwise: &'static str) -> &'static str {
-    match (verdict, status) {
-        (Verdict::Denied, 401) => "PVE-1011",
-        (Verdict::Denied, 403) => "PVE-1012",
-        _ => otherwise,
+fn preset(fixed: Fixed, writer: &Writer) -> Preset {
+    let n = &*NAMES;
+    let row = &Catalogue::builtin().rows()[fixed.row];
+    let actor = match fixed.who {
+        Who::Nobody => "unknown",
+        Who::User => "user",
+        Who::Token => "token",
+    };
+    let preset = writer
+        .producer
+        .clone()
+        .and(writer.row(fixed.row))
+        .constant(n.outcome, fixed.outcome)
+        .constant(n.object_type, fixed.object_type)
+        .constant(n.actor, actor)
+        .constant(
+            n.record,
+            if fixed.evidence {
+                "evidence"
+            } else {
+                "primary"
+            },
+        )
+        .constant(n.attribution, if fixed.address { "direct" } else { "none" })
+        .constant(n.origin, "access")
+        .constant(n.process, "pveproxy");
+    match fixed.evidence {
+        true => preset.constant(fields::MESSAGE, writer.name(row)),
+        false => preset,
     }
 }
 
-fn of_call(call: &Call<'_>, status: i64, length: Option<u64>, node: &str, user: &str) -> Seen {
-    let endpoint = call.endpoint;
-    match endpoint.path.as_str() {
-        // The journal says whose ticket it was; the line only that one was asked for, and from where.
-        "/access/ticket" => {
-            let verdict = Verdict::of_ticket(status, length);
-            let code = match verdict {
-                Verdict::Success | Verdict::Unknown => "PVE-1001",
-                _ => "PVE-1002",
-            };
-            return Seen::new(code, verdict.outcome())
-                .object("user", "")
-                .evidence();
+/// The text of a field: a place in the event's buffer, or its own.
+#[derive(Clone)]
+enum Text {
+    Span(Span),
+    Own(String),
+}
+
+impl Text {
+    fn of(event: &Event, field: Field) -> Option<Text> {
+        match event.span(field) {
+            Some(span) => Some(Text::Span(span)),
+            None => event.str(field).map(|text| Text::Own(text.to_owned())),
         }
-        "/access/openid/login" | "/access/vncticket" => {
-            let verdict = Verdict::of(call.format, status, length, endpoint.answers, None);
-            let code = &endpoint.code;
-            return Seen::new(code, verdict.outcome())
-                .object("user", "")
-                .evidence();
+    }
+
+    fn part(&self, at: usize, len: usize) -> Text {
+        match self {
+            Text::Span(span) => Text::Span(Span {
+                at: span.at + at as u32,
+                len: len as u32,
+            }),
+            Text::Own(text) => Text::Own(text.get(at..at + len).unwrap_or_default().to_owned()),
         }
-        _ => {}
     }
-    let lengths = call.upid_lengths(node, user);
-    let verdict = Verdict::of(call.format, status, length, endpoint.answers, lengths);
-    let act = call.act();
-    let code = denied(verdict, status, act.code);
-    let mut seen = Seen::new(code, verdict.outcome()).object(act.object_type, act.object_id);
-    seen.vmid = act.vmid;
-    // The task that it forks tells the act and its end. What failed or was refused forked none.
-    if !endpoint.tasks.is_empty() && matches!(verdict, Verdict::Success | Verdict::Unknown) {
-        seen.record = Record::Evidence;
+
+    /// Adds it; the field is not there.
+    fn put(&self, event: &mut Event, field: Field) {
+        match self {
+            Text::Span(span) => event.push_span(field, *span),
+            Text::Own(text) => event.set_str(field, text),
+        }
     }
-    if let Some(target) = call.param("userid") {
-        seen.target = Some(target.to_owned());
-    }
-    seen
 }
 
 /// Lengths of the parts of `name@realm!token` [bytes].
@@ -373,7 +423,7 @@ impl Parts {
 
 static DROPPED: std::sync::OnceLock<Vec<Field>> = std::sync::OnceLock::new();
 
-/// What a read has from here, and what repeats the rest of the line.
+/// What a line has from here, and what repeats the rest of it.
 fn dropped() -> Vec<Field> {
     let n = &*NAMES;
     let mut fields = own(n).to_vec();
@@ -383,6 +433,7 @@ fn dropped() -> Vec<Field> {
         n.severity,
         n.object_type,
         n.object_id,
+        n.vmid,
         n.actor,
         n.record,
         n.attribution,
@@ -392,10 +443,14 @@ fn dropped() -> Vec<Field> {
         n.user_name,
         n.user_domain,
         n.token,
+        n.target,
+        n.target_name,
+        n.target_domain,
         n.address,
         n.related_ip,
         n.related_user,
         n.related_hosts,
+        n.query,
         n.url,
         n.http_version,
         n.original,

@@ -133,7 +133,6 @@ pub(super) struct Writer {
     pub(super) producer: Preset,
     /// What every event of a row has, by the number of the row.
     rows: Vec<Preset>,
-    said: String,
 }
 
 /// Fields of [`Writer::producer`] and of the rows, which an event has from here and from nowhere else.
@@ -174,7 +173,6 @@ impl Writer {
             language: cx.language(),
             producer,
             rows: Catalogue::builtin().rows().iter().map(preset).collect(),
-            said: String::new(),
         }
     }
 
@@ -191,7 +189,7 @@ impl Writer {
     }
 
     /// Makes the event the audit event that was understood. `original` is the line it was read from.
-    pub(super) fn write(&mut self, event: &mut Event, seen: Seen, now: Time) {
+    pub(super) fn write(&self, event: &mut Event, seen: Seen, now: Time) {
         let n = &*NAMES;
         let catalogue = Catalogue::builtin();
         let number = catalogue
@@ -260,13 +258,14 @@ impl Writer {
         };
         event.set_str(n.record, record);
         relate(event);
-        self.say(event, number);
+        self.say(event, number, &mut String::with_capacity(128));
     }
 
-    fn say(&mut self, event: &mut Event, number: usize) {
-        self.said.clear();
-        if Catalogue::builtin().say(number, event, self.language, &mut self.said) {
-            event.set_str(fields::MESSAGE, &self.said);
+    /// Writes the sentence of a row into `message`; `said` is its scratch paper.
+    pub(super) fn say(&self, event: &mut Event, number: usize, said: &mut String) {
+        said.clear();
+        if Catalogue::builtin().say(number, event, self.language, said) {
+            event.set_str(fields::MESSAGE, said);
         }
     }
 }

@@ -9,7 +9,11 @@ use std::time::Duration;
 use super::Policy;
 
 /// How often the files are looked at.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = if cfg!(test) {
+    Duration::from_millis(50)
+} else {
+    Duration::from_secs(5)
+};
 /// How long the first events wait for them. After that the events go by what is known, and the files count once read.
 const FIRST: Duration = Duration::from_secs(2);
 /// Largest file [bytes].
