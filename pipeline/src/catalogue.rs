@@ -47,6 +47,9 @@ pub struct Row {
     pub retired: Option<String>,
     /// The code to use instead of a retired one.
     pub successor: Option<String>,
+    /// The code of the same action where it succeeds. Only logins have one: a failed login is another matter than a login,
+    /// while everywhere else `event.outcome` tells the two apart.
+    pub failure_of: Option<String>,
 }
 
 /// The name of a code in the languages we speak.
@@ -127,6 +130,9 @@ impl Catalogue {
             if by_code.insert(row.code.clone(), n).is_some() {
                 return Err(format!("{} stands twice", row.code));
             }
+            if row.failure_of.is_some() {
+                continue;
+            }
             if let Some(other) = by_meaning.insert((&row.object, &row.action), &row.code) {
                 return Err(format!(
                     "{} and {other} are both \"{}\" of \"{}\"",
@@ -140,6 +146,22 @@ impl Catalogue {
             {
                 return Err(format!(
                     "{} names {successor} as its successor, which is no code",
+                    row.code
+                ));
+            }
+        }
+        for row in &file.event {
+            let Some(other) = &row.failure_of else {
+                continue;
+            };
+            let meant = by_code.get(other).map(|n| &file.event[*n]);
+            let same = |meant: &Row| {
+                (&meant.object, &meant.action) == (&row.object, &row.action)
+                    && meant.failure_of.is_none()
+            };
+            if !meant.is_some_and(same) {
+                return Err(format!(
+                    "{} is the failure of {other}, which is no code of the same action",
                     row.code
                 ));
             }
@@ -290,6 +312,21 @@ mod tests {
             refused(retired),
             "PVE-2001 names PVE-2009 as its successor, which is no code"
         );
+        let failure = |of: &str, action: &str| {
+            let more = format!("failure_of = \"{of}\"");
+            Catalogue::parse(&format!("{one}{}", row("PVE-2002", action, &more)))
+        };
+        assert!(failure("PVE-2001", "vm-create").is_ok());
+        for (of, action) in [
+            ("PVE-2001", "vm-other"),
+            ("PVE-2009", "vm-create"),
+            ("PVE-2002", "vm-create"),
+        ] {
+            assert_eq!(
+                failure(of, action).unwrap_err(),
+                format!("PVE-2002 is the failure of {of}, which is no code of the same action")
+            );
+        }
         assert_eq!(
             refused(one.replace("severity = 5", "severity = 4")),
             "PVE-2001: severity 4 is none of 1, 3, 5, 8, 10"

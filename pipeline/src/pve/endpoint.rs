@@ -1,6 +1,7 @@
 //! What a writing call of the API means.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -10,7 +11,8 @@ use smallvec::SmallVec;
 
 use super::answer::{Answer, Verdict, upid_length};
 use super::path::{Format, normalise};
-use super::task::Act;
+use super::task::{Act, TaskType};
+use crate::catalogue::Catalogue;
 
 /// A call that may change something; the rows stand in `configs/catalogue/endpoints.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -67,9 +69,8 @@ struct Branch {
 }
 
 static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
-    let file: File = toml::from_str(include_str!("../../../configs/catalogue/endpoints.toml"))
-        .expect("a test reads the table that is built in");
-    file.endpoint
+    Endpoint::parse(include_str!("../../../configs/catalogue/endpoints.toml"))
+        .expect("a test reads the table that is built in")
 });
 
 /// One tree for each method that may change something.
@@ -104,6 +105,38 @@ static TREES: LazyLock<[Branch; 3]> = LazyLock::new(|| {
 });
 
 impl Endpoint {
+    /// Reads a table and holds it to its rules: one row for each call, codes and types of task that there are, ids made of what
+    /// the path has.
+    pub(super) fn parse(text: &str) -> Result<Vec<Endpoint>, String> {
+        let file: File = toml::from_str(text).map_err(|why| why.to_string())?;
+        let mut seen = HashSet::new();
+        for row in &file.endpoint {
+            let at = |why: String| format!("{} {}: {why}", row.method, row.path);
+            if !METHODS.contains(&row.method.as_str()) || !row.path.starts_with('/') {
+                return Err(at("a row is POST, PUT or DELETE of a path".to_owned()));
+            }
+            if !seen.insert((&row.method, &row.path)) {
+                return Err(at("it stands twice".to_owned()));
+            }
+            if Catalogue::builtin().get(&row.code).is_none() {
+                return Err(at(format!("{} is no event ID", row.code)));
+            }
+            if let Some(kind) = row.tasks.iter().find(|kind| TaskType::find(kind).is_none()) {
+                return Err(at(format!("\"{kind}\" is no type of task")));
+            }
+            for template in std::iter::once(&row.id).chain(&row.task_id) {
+                for part in template.split('{').skip(1) {
+                    let name = part.split('}').next().unwrap_or_default();
+                    let param = format!("{{{name}}}");
+                    if !row.path.split('/').any(|part| part == param) {
+                        return Err(at(format!("the path has no \"{param}\"")));
+                    }
+                }
+            }
+        }
+        Ok(file.endpoint)
+    }
+
     /// All, in the order of the table.
     #[must_use]
     pub fn all() -> &'static [Endpoint] {
@@ -371,5 +404,35 @@ mod tests {
         ] {
             assert!(Endpoint::find(method, path).is_none(), "{method} {path}");
         }
+    }
+
+    #[test]
+    fn a_table_that_breaks_a_rule_is_refused_with_the_reason() {
+        let row = |method: &str, path: &str, code: &str, more: &str| {
+            format!(
+                "{{ method = \"{method}\", path = \"{path}\", code = \"{code}\", object = \"user\", id = \"\"{more} }},"
+            )
+        };
+        let parse = |rows: &[String]| Endpoint::parse(&format!("endpoint = [{}]", rows.concat()));
+        let one = row("PUT", "/a/{b}", "PVE-3002", "");
+        assert_eq!(parse(std::slice::from_ref(&one)).unwrap().len(), 1);
+        let refused = |rows: &[String]| parse(rows).unwrap_err();
+        assert_eq!(refused(&[one.clone(), one]), "PUT /a/{b}: it stands twice");
+        assert_eq!(
+            refused(&[row("GET", "/a", "PVE-3002", "")]),
+            "GET /a: a row is POST, PUT or DELETE of a path"
+        );
+        assert_eq!(
+            refused(&[row("PUT", "/a", "PVE-3999", "")]),
+            "PUT /a: PVE-3999 is no event ID"
+        );
+        assert_eq!(
+            refused(&[row("PUT", "/a", "PVE-3002", ", tasks = [\"qmfly\"]")]),
+            "PUT /a: \"qmfly\" is no type of task"
+        );
+        assert_eq!(
+            refused(&[row("PUT", "/a/{b}", "PVE-3002", ", task_id = \"{c}\"")]),
+            "PUT /a/{b}: the path has no \"{c}\""
+        );
     }
 }

@@ -216,6 +216,7 @@ fn event_json(row: &Row) -> Value {
         "since": row.since,
         "retired": row.retired,
         "successor": row.successor,
+        "failure_of": row.failure_of,
         "tasks": tasks.iter().map(|one| &one.kind).collect::<Vec<_>>(),
         "endpoints": endpoints.iter().map(|one| format!("{} {}", one.method, one.path)).collect::<Vec<_>>(),
     })
