@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    demo, dlq, doctor, generate, graph, grok, list, query, queue, run, setup, test, validate,
+    demo, dlq, doctor, generate, graph, grok, list, policy, query, queue, run, setup, test,
+    validate,
 };
 
 /// Turns what Proxmox VE writes about itself into an audit trail people can rely on.
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Dlq(dlq::Args),
     /// Look at the disk queues in front of sinks, and mend them.
     Queue(queue::Args),
+    /// Say how much of which event is recorded, and which rule says so.
+    Policy(policy::Args),
     /// Prepare a store for what a configuration will write into it.
     Setup(setup::Args),
     /// Write a graph for this node, and files for other programs.

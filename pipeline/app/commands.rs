@@ -7,6 +7,7 @@ pub(crate) mod generate;
 pub(crate) mod graph;
 pub(crate) mod grok;
 pub(crate) mod list;
+pub(crate) mod policy;
 pub(crate) mod query;
 pub(crate) mod queue;
 pub(crate) mod run;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: Cli) -> Exit {
         Command::List(args) => list::run(&args),
         Command::Grok(args) => grok::run(&args),
         Command::Dlq(args) => dlq::run(&args),
+        Command::Policy(args) => policy::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Access(args) => query::run(args.log()),
         Command::Queue(args) => queue::run(&args),

@@ -166,6 +166,12 @@ impl Policy {
         self.rules.is_empty()
     }
 
+    /// Number of rules.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
     /// The level of an event, and the rule that decided, if one did.
     #[must_use]
     pub fn decide(&self, subject: Subject<'_>) -> (Level, Option<&Rule>) {
@@ -184,12 +190,115 @@ impl Policy {
     }
 }
 
+/// One of the levels that events of a code may get, and which of them do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The level.
+    pub level: Level,
+    /// Which events it holds for: `vmid 9000; outcome success`. Empty: all that no line before it holds for.
+    pub only: String,
+    /// The rule that says so; `None` for what is built in.
+    pub from: Option<String>,
+    /// The rule asks for less than must be recorded.
+    pub raised: bool,
+}
+
+impl Policy {
+    /// What holds for a row of the catalogue, the first that fits decides; on one node, if one is named.
+    #[must_use]
+    pub fn decisions(&self, row: usize, node: Option<&str>) -> Vec<Decision> {
+        let protected = is_protected(&Catalogue::builtin().rows()[row]);
+        let mut decisions: Vec<Decision> = Vec::new();
+        for rule in &self.rules {
+            let elsewhere = node.is_some_and(|node| {
+                !rule.nodes.is_empty() && !rule.nodes.iter().any(|held| held == node)
+            });
+            if elsewhere || !rule.codes.is_empty() && !rule.codes.contains(&row) {
+                continue;
+            }
+            let mut only = Vec::new();
+            if node.is_none() && !rule.nodes.is_empty() {
+                only.push(format!("node {}", rule.nodes.join(", ")));
+            }
+            if !rule.vmids.is_empty() {
+                let vmids: Vec<String> = rule.vmids.iter().map(i64::to_string).collect();
+                only.push(format!("vmid {}", vmids.join(", ")));
+            }
+            if !rule.outcomes.is_empty() {
+                only.push(format!("outcome {}", rule.outcomes.join(", ")));
+            }
+            let only = only.join("; ");
+            // A rule whose events an earlier one has decided says nothing.
+            if decisions.iter().any(|held| held.only == only) {
+                continue;
+            }
+            let raised = protected && rule.level < Level::Metadata;
+            let all = only.is_empty();
+            decisions.push(Decision {
+                level: if raised { Level::Metadata } else { rule.level },
+                only,
+                from: Some(rule.from.clone()),
+                raised,
+            });
+            if all {
+                return decisions;
+            }
+        }
+        let level = |changes| {
+            builtin(Subject {
+                row,
+                changes,
+                ..Subject::default()
+            })
+        };
+        if level(true) != level(false) {
+            decisions.push(Decision {
+                level: level(true),
+                only: "what says what changed".to_owned(),
+                from: None,
+                raised: false,
+            });
+        }
+        decisions.push(Decision {
+            level: level(false),
+            only: String::new(),
+            from: None,
+            raised: false,
+        });
+        decisions
+    }
+}
+
+/// Numbers of the rows whose code a pattern means: `?` is one character, `*` at the end is the rest.
+#[must_use]
+pub fn rows_like(pattern: &str) -> Vec<usize> {
+    let rows = Catalogue::builtin().rows();
+    (0..rows.len())
+        .filter(|n| fits(pattern, &rows[*n].code))
+        .collect()
+}
+
+/// The text of a policy file; `None` where there is none.
+pub fn read_file(path: &Path) -> std::io::Result<Option<String>> {
+    watch::read(path)
+}
+
 /// What holds where no rule says anything: reads without their line, changes whole, all else with its line.
 fn builtin(subject: Subject<'_>) -> Level {
     match Catalogue::builtin().rows()[subject.row].code.as_str() {
         "PVE-1013" => Level::Metadata,
         _ if subject.changes => Level::Full,
         _ => Level::Params,
+    }
+}
+
+/// The least that must be recorded of events of a row.
+#[must_use]
+pub fn least(row: &Row) -> Level {
+    if is_protected(row) {
+        Level::Metadata
+    } else {
+        Level::None
     }
 }
 
@@ -215,9 +324,7 @@ impl Rule {
         let rows = Catalogue::builtin().rows();
         let mut codes = Vec::new();
         for pattern in table.code.map(Many::into_vec).unwrap_or_default() {
-            let found: Vec<usize> = (0..rows.len())
-                .filter(|n| fits(&pattern, &rows[*n].code))
-                .collect();
+            let found = rows_like(&pattern);
             if found.is_empty() {
                 return Err(format!(
                     "no event ID is like {pattern:?}; `pvetrail list events` names them all"
@@ -347,6 +454,43 @@ mod tests {
             parse("[[rule]]\ncode = \"PVE-1002\"\nlevel = \"none\"").unwrap_err(),
             "policy.toml, rule 1: PVE-1002 (Login failed) cannot be recorded below \"metadata\""
         );
+    }
+
+    #[test]
+    fn what_holds_for_a_code_is_told_with_its_rule() {
+        let policy = parse(
+            "[[rule]]\ncode = \"PVE-20??\"\nvmid = 9000\nlevel = \"none\"\n\
+             [[rule]]\ncode = \"PVE-2???\"\nnode = \"pve2\"\nlevel = \"full\"",
+        )
+        .unwrap();
+        let told = |code: &str, node| {
+            let row = Catalogue::builtin().number(code).unwrap();
+            let decisions = policy.decisions(row, node).into_iter();
+            let told = decisions.map(|one| format!("{} {} {}", one.level, one.only, one.raised));
+            told.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told("PVE-2004", Some("pve2")),
+            ["none vmid 9000 false", "full  false"]
+        );
+        assert_eq!(
+            told("PVE-2002", Some("pve1")),
+            [
+                "metadata vmid 9000 true",
+                "full what says what changed false",
+                "params  false"
+            ]
+        );
+        assert_eq!(
+            told("PVE-2004", None),
+            [
+                "none vmid 9000 false",
+                "full node pve2 false",
+                "full what says what changed false",
+                "params  false"
+            ]
+        );
+        assert_eq!(told("PVE-1013", None), ["metadata  false"]);
     }
 
     #[test]
