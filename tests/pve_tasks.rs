@@ -307,6 +307,25 @@ fn a_folder_that_cannot_be_read_is_told_and_tried_again() {
 }
 
 #[test]
+fn however_fast_lists_are_rotated_what_has_a_log_is_told_once() {
+    let (ground, store) = (Ground::new(), Store::start());
+    let mut node = Node::new(ground.path("tasks"));
+    ground.configure(&graph(&store, &node.folder));
+    node.begin();
+    let mut all = BTreeSet::from([node.end("OK", true)]);
+    let program = ground.start();
+    ground.until("the first", || keys(&phase(&store, "end")) == all);
+    // Two rotations between two looks are likely here, and a look in the middle of one.
+    all.extend(node.tasks(6000, true));
+    ground.until("all ends", || keys(&phase(&store, "end")) == all);
+    assert_eq!(program.stop(), Some(0), "{}", ground.log());
+    // Where tasks were found by their logs alone, there was a gap, and it is told.
+    let ends = phase(&store, "end");
+    let mut from_log = ends.values().filter(|end| end["tags"][0] == "end_from_log");
+    assert!(from_log.next().is_none() || !told(&store, "PVE-9014").is_empty());
+}
+
+#[test]
 fn many_tasks_cost_little_and_no_file_stays_open() {
     let (ground, store) = (Ground::new(), Store::start());
     let mut node = Node::new(ground.path("tasks"));

@@ -229,4 +229,28 @@ proptest! {
         let missing: Vec<&String> = all.iter().filter(|upid| !ends.contains(upid)).collect();
         prop_assert!(missing.is_empty() || gap, "lost without a word: {:?}", missing);
     }
+
+    /// Lists of anything at all are read to their end, and every line of them is told or known.
+    #[test]
+    fn lists_of_anything_are_survived(
+        lists in prop::collection::vec(prop::collection::vec(prop_oneof![
+            3 => Just(b'\n'),
+            3 => Just(b' '),
+            3 => Just(b':'),
+            9 => any::<u8>(),
+        ], 0..400), 3),
+        begin in prop_oneof![Just(""), Just("UPID:pve1:0003A5B2:01C8F2A4:697722A2:qmstart:100:root@pam: ")],
+    ) {
+        let list = |n: usize| List {
+            text: [begin.as_bytes(), &lists[n]].concat(),
+            cut: false,
+        };
+        let lists = Lists { active: list(0), index: list(1), previous: list(2) };
+        let mut told = Told::default();
+        let mut reading = Reading::new(Logs::new(std::path::Path::new("/nowhere")), HOST);
+        let found = reading.read(&lists, &mut told, Time(0));
+        found.news.iter().for_each(|news| news.remember(&mut told));
+        told.settle(&found);
+        prop_assert!(reading.read(&lists, &mut told, Time(0)).news.is_empty());
+    }
 }
