@@ -19,6 +19,7 @@ pub mod policy;
 mod seen;
 mod system;
 mod tasks;
+mod vsphere;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};

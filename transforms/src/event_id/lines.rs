@@ -4,7 +4,7 @@ use pipeline::{Event, fields};
 
 use super::names::NAMES;
 use super::seen::Seen;
-use super::{auth, cluster, guests, system};
+use super::{auth, cluster, guests, system, vsphere};
 
 /// A line: who wrote it, and what.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +49,9 @@ pub(super) fn understand(line: Line<'_>) -> Option<Seen> {
         "systemd" => system::systemd(line),
         "systemd-journald" | "systemd-journal" => system::journald(line),
         "systemd-shutdown" | "systemd-logind" => system::logind(line),
+        "hostd" | "Hostd" | "vpxa" | "Vpxa" | "vpxd" | "vobd" | "Vobd" | "shell" | "ESXShell" => {
+            vsphere::understand(line)
+        }
         _ => None,
     }
 }

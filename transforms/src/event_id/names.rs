@@ -34,4 +34,5 @@ names! {
     agent_id = "agent.id", related_ip = "related.ip", related_user = "related.user", related_hosts = "related.hosts",
     query = "url.query", params = "pve.params", file = "log.file.path", changed_file = "file.path", appname = "log.syslog.appname", chain = "pve.firewall.chain", mac = "pve.firewall.mac",
     verdict = "pve.firewall.action", count = "pve.count", unit = "systemd.unit", snapshot = "pve.snapshot",
+    vsphere_host = "pve.vsphere.host",
 }
