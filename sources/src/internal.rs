@@ -1,19 +1,23 @@
-//! `internal` reads what the program tells about itself: starts, reloads, gaps, sinks that fail, queues that fill.
+//! `internal` reads what the program tells about itself: starts, reloads, gaps, sinks that fail, queues that fill; and what
+//! commands leave in `data_dir/inbox`: who read events, and by which question.
 //!
 //! - in: the program's own events, codes `PVE-9001` to `PVE-9061` of the catalogue
 //! - out: complete audit events (`event.code`, `event.action`, `message`, `pve.object.*`, …), `pve.origin` is `pipeline`
 //! - they live in memory until they are delivered: what the program had not handed over when it was killed is lost, and
 //!   a receiver that is down for longer than 16 384 of them costs the oldest, which is told as `PVE-9024`
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
+use pipeline::inbox::{self, Found};
 use pipeline::told::{Heard, Listening, Told};
 use pipeline::{
     BuildError, BuildErrors, Catalogue, Context, Event, EventId, Field, LaneId, Source,
-    SourceConfig, SourceError, SourceOut, Stopped, Value, fields,
+    SourceConfig, SourceError, SourceOut, Stopped, Value, Verdict, fields, printable,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -60,6 +64,8 @@ impl SourceConfig for Config {
         let internal = Internal {
             writer: Writer::new(cx),
             except: self.except_codes.clone(),
+            data_dir: cx.data_dir().to_owned(),
+            on_the_way: Arc::default(),
         };
         errors.finish(Box::new(internal) as Box<dyn Source>)
     }
@@ -68,6 +74,9 @@ impl SourceConfig for Config {
 struct Internal {
     writer: Writer,
     except: Vec<String>,
+    data_dir: PathBuf,
+    /// Names of notes of the inbox whose events are not answered yet.
+    on_the_way: Arc<Mutex<HashSet<String>>>,
 }
 
 /// Where reading goes on: after this many events of that run of the program.
@@ -91,6 +100,15 @@ impl Source for Internal {
         };
         let told = async {
             loop {
+                self.inbox(
+                    lane,
+                    Place {
+                        run: listening.run(),
+                        next,
+                    },
+                    &mut out,
+                )
+                .await?;
                 let stopped = out.stopped();
                 let mut stops = false;
                 tokio::select! {
@@ -111,6 +129,38 @@ impl Source for Internal {
 }
 
 impl Internal {
+    /// Hands over what commands have left. A note is removed once its event is delivered; its id is made of its name, so a
+    /// kill between the two tells it again under the same id.
+    async fn inbox(
+        &mut self,
+        lane: LaneId,
+        place: Place,
+        out: &mut SourceOut,
+    ) -> Result<(), Stopped> {
+        let (notes, odd) = inbox::look(&self.data_dir);
+        for why in odd {
+            tracing::warn!("inbox: {why}");
+        }
+        for note in notes {
+            let name = note.name().to_owned();
+            let known = !self.on_the_way.lock().insert(name.clone());
+            let Some(event) = (!known).then(|| self.writer.note(&note)).flatten() else {
+                continue;
+            };
+            let on_the_way = Arc::clone(&self.on_the_way);
+            out.send_telling(lane, vec![event], &place, move |verdict| {
+                if verdict == Verdict::Delivered
+                    && let Err(why) = note.done()
+                {
+                    tracing::warn!("inbox: {}: {why}; it is told again", note.path.display());
+                }
+                on_the_way.lock().remove(&name);
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
     /// Hands over what was told from `next` on; false when that was nothing.
     async fn take(
         &mut self,
@@ -212,6 +262,49 @@ impl Writer {
             &run.to_le_bytes(),
             &number.to_le_bytes(),
         ]);
+        self.whole(id, told)
+    }
+
+    /// The event of a note, by the user who owns it.
+    fn note(&self, found: &Found) -> Option<Event> {
+        let note = &found.note;
+        let code = inbox::CODES.into_iter().find(|code| *code == note.code)?;
+        let id = EventId::of_parts(&[
+            b"pve-audit/1",
+            b"pipeline",
+            self.cluster.as_deref().unwrap_or_default().as_bytes(),
+            self.agent.as_bytes(),
+            b"inbox",
+            found.name().as_bytes(),
+        ]);
+        let user = inbox::user_name(found.uid).unwrap_or_else(|| found.uid.to_string());
+        let did = match code {
+            "PVE-9041" => "read",
+            "PVE-9042" => "made a report of",
+            _ => "exported",
+        };
+        let rows = i64::try_from(note.rows).unwrap_or(i64::MAX);
+        let message = format!(
+            "{} {did} {rows} rows of {} by: {}",
+            printable(&user),
+            printable(&note.object),
+            printable(&note.command)
+        );
+        let mut told = Told::new(code, message)
+            .object("file", note.object.as_str())
+            .field(Field::new("process.command_line"), note.command.as_str())
+            .field(Field::new("process.pid"), i64::from(note.pid))
+            .field(Field::new("pve.count"), rows)
+            .field(Field::new("pve.actor.kind"), "user")
+            // Accounts of the machine are those of PVE's realm `pam`.
+            .field(fields::USER_NAME, user.as_str())
+            .field(fields::USER_DOMAIN, "pam")
+            .field(fields::USER_ID, format!("{user}@pam"));
+        told.at = pipeline::Time(note.at);
+        Some(self.whole(id, &told))
+    }
+
+    fn whole(&self, id: EventId, told: &Told) -> Event {
         let mut event = Event::new(id, told.at);
         let mut set = |name: &str, value: Value| {
             if let Some(field) = self.names.get(name) {
@@ -297,6 +390,33 @@ mod tests {
         assert_ne!(writer().event(&told, 1, 1).id(), event.id());
         assert_ne!(writer().event(&told, 2, 0).id(), event.id());
         assert_eq!(writer().event(&told, 1, 0).id(), event.id());
+    }
+
+    #[test]
+    fn a_note_becomes_an_event_of_the_user_who_left_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = inbox::Note {
+            code: "PVE-9041".to_owned(),
+            at: 1_000_000_000,
+            command: "query --failed \u{1b}[2J".to_owned(),
+            object: "/var/lib/pvetrail/search.db".to_owned(),
+            rows: 3,
+            pid: 77,
+        };
+        inbox::leave(folder.path(), &note).unwrap();
+        let found = inbox::look(folder.path()).0.remove(0);
+        let event = writer().note(&found).unwrap();
+        assert_eq!(event.id(), writer().note(&found).unwrap().id());
+        let json = event.to_json();
+        assert_eq!(json["@timestamp"], "1970-01-01T00:00:01.000Z");
+        assert_eq!(json["event"]["code"], "PVE-9041");
+        assert_eq!(json["pve"]["actor"]["kind"], "user");
+        assert_eq!(json["pve"]["count"], 3);
+        assert_eq!(json["process"]["pid"], 77);
+        let user = json["user"]["name"].as_str().unwrap();
+        assert!(json["message"].as_str().unwrap().starts_with(&format!(
+            "{user} read 3 rows of /var/lib/pvetrail/search.db by: query --failed \\x1b"
+        )));
     }
 
     #[test]

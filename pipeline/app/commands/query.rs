@@ -26,11 +26,11 @@ use when::Zone;
 
 const EXAMPLES: &str = "\
 Questions people ask:
-  who deleted guest 104              pvetrail query --action '*-destroy' --vmid 104
-  failed logins, last 24 hours       pvetrail query --action login --failed --since 24h
-  what somebody did                  pvetrail query --user alice@pve --since 7d
-  logins: who, when, from where      pvetrail query --action login --outcome success
-  which guests were migrated         pvetrail query --action '*-migrate' --since 30d
+  who deleted guest 104              pvetrail query --object guest/104 --action '*-destroy'
+  failed logins, last 24 hours       pvetrail query --action '*login*' --failed --since 24h
+  what somebody did                  pvetrail query --user alice@pve
+  logins: who, when, from where      pvetrail query --action login,ssh-login
+  which guests were migrated         pvetrail query --action '*-migrate'
   consoles opened in 30 days         pvetrail query --code '23*' --since 30d
   what changed on an object          pvetrail query --object vm/104 --explode
   five failures or more by user      pvetrail query --failed --by user --min-count 5
@@ -246,6 +246,7 @@ pub(crate) fn run(args: &Args) -> Exit {
 
 fn ask(question: &Question) -> Result<Exit, Exit> {
     let filter = question.filter()?;
+    question.doubts();
     let store = question.place.find()?;
     let reader = store.open()?;
     let rows = if let Some(by) = question.by {
@@ -338,6 +339,28 @@ impl Question {
             all: self.all,
             changed: self.explode,
         })
+    }
+
+    /// A slip of the pen must not read as "nobody did it".
+    fn doubts(&self) {
+        let actions = || {
+            Catalogue::builtin()
+                .rows()
+                .iter()
+                .map(|row| row.action.as_str())
+        };
+        for word in &self.action {
+            if !word.contains(['*', '?']) && !actions().any(|action| action == word) {
+                let meant = match config::nearest(word, actions()) {
+                    Some(meant) => format!("; did you mean {meant}?"),
+                    None => String::new(),
+                };
+                say::aside(&format!(
+                    "note: the catalogue has no action {:?}{meant}\n",
+                    pipeline::printable(word)
+                ));
+            }
+        }
     }
 
     /// Rows at most; 0 is all of them.

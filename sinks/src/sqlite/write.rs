@@ -25,12 +25,12 @@ pub(super) struct Writer {
     durable: bool,
     names: Names,
     json: JsonWriter,
-    open: Option<Open>,
+    pub(super) open: Option<Open>,
     told_long: bool,
 }
 
-struct Open {
-    db: Connection,
+pub(super) struct Open {
+    pub(super) db: Connection,
     blocks: Blocks,
     /// Which file it is, to see when somebody moves it away.
     file: (u64, u64),
