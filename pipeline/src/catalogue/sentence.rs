@@ -182,6 +182,10 @@ impl<'a> Say<'a> {
     fn knows(&self, slot: Slot) -> bool {
         let f = &*FIELDS;
         match slot {
+            Slot::User => self
+                .text(f.user)
+                .or_else(|| self.text(f.user_name))
+                .is_some(),
             Slot::Object => self.text(f.object).is_some(),
             Slot::Target => self
                 .text(f.target)

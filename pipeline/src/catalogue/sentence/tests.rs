@@ -234,6 +234,28 @@ fn what_is_not_known_leaves_its_words_out() {
 }
 
 #[test]
+fn a_service_that_nobody_stopped_is_not_told_as_stopped_by_somebody() {
+    let mut of = vec![
+        ("event.code", "PVE-6042"),
+        ("pve.object.id", "pveproxy"),
+        ("host.name", "pve1"),
+    ];
+    assert_eq!(
+        said(&of, Language::En),
+        "Service pveproxy was stopped on pve1"
+    );
+    assert_eq!(
+        said(&of, Language::De),
+        "Dienst pveproxy wurde auf pve1 gestoppt"
+    );
+    of.push(("user.id", "ops@pve"));
+    assert_eq!(
+        said(&of, Language::De),
+        "ops@pve hat Dienst pveproxy auf pve1 gestoppt"
+    );
+}
+
+#[test]
 fn what_an_attacker_wrote_moves_no_cursor_and_fills_no_screen() {
     let event = event(&[
         ("event.code", "PVE-1002"),
