@@ -318,6 +318,12 @@ fn however_fast_lists_are_rotated_what_has_a_log_is_told_once() {
     // Two rotations between two looks are likely here, and a look in the middle of one.
     all.extend(node.tasks(6000, true));
     ground.until("all ends", || keys(&phase(&store, "end")) == all);
+    // Not even a repetition that the store would know by its id.
+    let told_of = phase(&store, "start").len() + all.len();
+    assert_eq!(
+        ground.metric("component_received_events_total", "tasks"),
+        told_of as f64
+    );
     assert_eq!(program.stop(), Some(0), "{}", ground.log());
     // Where tasks were found by their logs alone, there was a gap, and it is told.
     let ends = phase(&store, "end");

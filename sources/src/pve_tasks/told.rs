@@ -11,6 +11,28 @@ use super::reading::Found;
 
 /// Tasks remembered that are in no list, because their end was found elsewhere.
 const MOST_UNLISTED: usize = 4096;
+/// Tasks that have just left the lists, remembered while the program runs: their logs may be found after a gap.
+const MOST_LEFT: usize = 16_384;
+
+/// The last so many keys.
+#[derive(Debug, Default)]
+struct Last {
+    order: VecDeque<EventId>,
+    set: HashSet<EventId>,
+}
+
+impl Last {
+    fn push(&mut self, key: EventId, most: usize) {
+        if self.set.insert(key) {
+            self.order.push_back(key);
+        }
+        while self.order.len() > most {
+            if let Some(first) = self.order.pop_front() {
+                self.set.remove(&first);
+            }
+        }
+    }
+}
 
 /// Stands for a UPID, or for a line that holds none.
 pub(super) fn key(text: &str) -> EventId {
@@ -44,8 +66,8 @@ pub(super) struct Told {
     ended: HashMap<Box<str>, EventId>,
     /// From the stored position, not met in a list yet.
     stored: HashSet<EventId>,
-    unlisted: VecDeque<EventId>,
-    unlisted_set: HashSet<EventId>,
+    unlisted: Last,
+    left: Last,
     pub(super) running: BTreeSet<String>,
     pub(super) lists: Generations,
 }
@@ -55,8 +77,11 @@ impl Told {
         Told {
             ended: HashMap::new(),
             stored: position.ended.into_iter().collect(),
-            unlisted_set: position.unlisted.iter().copied().collect(),
-            unlisted: position.unlisted.into(),
+            unlisted: Last {
+                set: position.unlisted.iter().copied().collect(),
+                order: position.unlisted.into(),
+            },
+            left: Last::default(),
             running: position.running,
             lists: position.lists,
         }
@@ -72,7 +97,7 @@ impl Told {
             self.ended.insert(text.into(), key);
             return true;
         }
-        self.unlisted_set.contains(&key)
+        self.unlisted.set.contains(&key) || self.left.set.contains(&key)
     }
 
     /// The start was told.
@@ -91,14 +116,7 @@ impl Told {
     pub(super) fn ended_unlisted(&mut self, upid: &str, at: Time) {
         self.running.remove(upid);
         self.lists.newest = self.lists.newest.max(Some(at));
-        let key = key(upid);
-        if self.unlisted_set.insert(key) {
-            self.unlisted.push_back(key);
-        }
-        while self.unlisted.len() > MOST_UNLISTED {
-            let first = self.unlisted.pop_front();
-            first.map(|key| self.unlisted_set.remove(&key));
-        }
+        self.unlisted.push(key(upid), MOST_UNLISTED);
     }
 
     /// All of what was found is told: remembers which lists it was, and forgets what is in none of them any more. True if
@@ -111,7 +129,14 @@ impl Told {
 
     fn forget(&mut self, listed: impl Fn(&str) -> bool) -> bool {
         let before = self.ended.len() + self.stored.len();
-        self.ended.retain(|text, _| listed(text));
+        let left = &mut self.left;
+        self.ended.retain(|text, key| {
+            let stays = listed(text);
+            if !stays {
+                left.push(*key, MOST_LEFT);
+            }
+            stays
+        });
         self.stored.clear();
         self.ended.len() != before
     }
@@ -121,7 +146,7 @@ impl Told {
         ended.sort_unstable();
         Position {
             ended,
-            unlisted: self.unlisted.iter().copied().collect(),
+            unlisted: self.unlisted.order.iter().copied().collect(),
             running: self.running.clone(),
             lists: self.lists,
         }
@@ -146,6 +171,9 @@ mod tests {
         assert!(!again.knows("UPID:b") && again.running.contains("UPID:b"));
         assert_eq!(again.lists.newest, Some(Time(5)));
         assert!(again.forget(|text| text == "UPID:a"));
+        let json = serde_json::to_string(&again.position()).unwrap();
+        assert!(again.knows("UPID:c"), "it has just left");
+        let mut again = Told::new(serde_json::from_str(&json).unwrap());
         assert!(again.knows("UPID:a") && !again.knows("UPID:c") && again.knows("UPID:d"));
         assert!(!again.forget(|text| text == "UPID:a"));
     }
