@@ -23,6 +23,7 @@ pub struct Outputs {
     pub(crate) duplicates: u64,
     pub(crate) joined: u64,
     pub(crate) evicted: u64,
+    pub(crate) unclassified: u64,
     pub(crate) missed: Vec<(String, u64)>,
     pub(crate) told: Vec<Told>,
     pub(crate) errors: u64,
@@ -114,6 +115,11 @@ impl Outputs {
         self.evicted += n as u64;
     }
 
+    /// `n` events mean nothing that the catalogue has; they go on.
+    pub fn unclassified(&mut self, n: usize) {
+        self.unclassified += n as u64;
+    }
+
     /// The enrichment table `table` knows nothing of `n` events. Call it once per batch.
     pub fn missed(&mut self, table: &str, n: u64) {
         if n > 0 {
@@ -132,6 +138,9 @@ impl Outputs {
         metrics.duplicates.add(std::mem::take(&mut self.duplicates));
         metrics.joined.add(std::mem::take(&mut self.joined));
         metrics.evicted.add(std::mem::take(&mut self.evicted));
+        metrics
+            .unclassified
+            .add(std::mem::take(&mut self.unclassified));
         for told in self.told.drain(..) {
             metrics.tell(told);
         }

@@ -143,6 +143,8 @@ component_metrics! {
         redirected = "events_redirected_total" on USED, "Events the receiver stored in another place than asked.";
         /// Events that went into another one (`join`); they are also counted as left out by name.
         joined = "events_joined_total" on USED, "Parts of a message that went into the event of its first part.";
+        /// Events that nothing in the catalogue of event IDs fits.
+        unclassified = "events_unclassified_total" on USED, "Events that nothing in the catalogue of event IDs fits (PVE-0000).";
         /// What a stateful transform had to let go of early, because it remembers no more than so much.
         evicted = "state_evicted_total" on USED, "Things a stateful transform let go of early, to stay within its bounds.";
         /// Events without an attributable source address.

@@ -192,6 +192,7 @@ pub struct Outcome {
     duplicates: u64,
     joined: u64,
     evicted: u64,
+    unclassified: u64,
     missed: Vec<(String, u64)>,
 }
 
@@ -232,6 +233,7 @@ impl Outcome {
             duplicates: out.duplicates,
             joined: out.joined,
             evicted: out.evicted,
+            unclassified: out.unclassified,
             missed: out.missed,
         }
     }
@@ -288,6 +290,11 @@ impl Outcome {
     /// How many of those left out went into other events.
     pub fn joined(&self) -> u64 {
         self.joined
+    }
+
+    /// How many events were counted as in no catalogue.
+    pub fn unclassified(&self) -> u64 {
+        self.unclassified
     }
 
     /// How many things were let go of early.

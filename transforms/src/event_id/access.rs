@@ -103,14 +103,14 @@ impl Access {
         event.has(NAMES.http_status) && event.has(NAMES.address)
     }
 
-    /// Makes a line the audit event that it means; `false` where the policy leaves it out.
+    /// Makes a line the audit event that it means, and says how much of it is recorded; `none` is left out.
     pub(super) fn map(
         &mut self,
         event: &mut Event,
         now: Time,
         policy: &Policy,
         writer: &Writer,
-    ) -> bool {
+    ) -> Level {
         let n = &*NAMES;
         let number = |field| match event.get(field) {
             Some(ValueRef::Int(number)) => Some(number),
@@ -142,7 +142,7 @@ impl Access {
         if level > Level::None {
             self.settle(event, meaning, level, now, writer);
         }
-        level > Level::None
+        level
     }
 
     fn fixed(&self, row: usize, outcome: &'static str, object_type: &'static str) -> Fixed {

@@ -292,3 +292,39 @@ fn a_read_is_one_pass_and_keeps_what_others_added() {
     );
     assert_eq!(event["user"], Value::Null);
 }
+
+#[test]
+fn what_nothing_fits_goes_on_and_is_counted() {
+    let mut event_id = testing::transform::<Config>("policy = []");
+    let out = event_id.feed(events![
+        {"host": {"name": "pve1"}, "process": {"name": "kernel"}, "message": "x"},
+        {"host": {"name": "pve1"}, "process": {"name": "corosync"}, "message": "[QUORUM] y"},
+    ]);
+    assert_eq!(out.events().len(), 2);
+    assert_eq!(out.unclassified(), 2);
+    let event = out.events()[0].to_json();
+    assert_eq!(event["event"]["code"], "PVE-0000");
+    assert_eq!(event["event"]["original"], "x");
+}
+
+#[test]
+fn arguments_of_a_change_hold_no_secret() {
+    let event = line(
+        "pvedaemon",
+        "<root@pam> update VM 100: -ciuser a -sshkeys ssh-rsa%20AAAA bbb -cores 2",
+    );
+    let json = event.to_string();
+    assert!(!json.contains("AAAA") && !json.contains("bbb"), "{json}");
+    assert_eq!(
+        event["pve"]["change_keys"],
+        json!(["ciuser", "sshkeys", "cores"])
+    );
+    let event = access(
+        "192.0.2.10 - root@pam [26/01/2026:09:17:44 +0100] \"PUT /api2/json/access/users/a%40pve?pass%77ord=hunter2&comment=x HTTP/1.1\" 200 13",
+    );
+    assert!(!event.to_string().contains("hunter2"), "{event}");
+    assert_eq!(
+        event["pve"]["params"],
+        json!({"password": "[redacted]", "comment": "x"})
+    );
+}

@@ -36,8 +36,18 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     policy: Arc<Policy>,
-    /// Grows with every change; 0 before anything was read.
+    /// Grows with every change, and with everything that is told; 0 before anything was read.
     version: u64,
+}
+
+impl Shared {
+    /// Something was said, or holds from now on.
+    fn grow(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.version += 1;
+        drop(state);
+        self.read.notify_all();
+    }
 }
 
 impl Watch {
@@ -49,17 +59,19 @@ impl Watch {
         let work = move || {
             let mut before: Vec<Option<String>> = vec![None; files.len()];
             let mut first = true;
+            let mut trouble: Vec<String> = Vec::new();
             loop {
+                let mut troubles = Vec::new();
                 let now: Vec<Option<String>> = files
                     .iter()
                     .zip(&before)
                     .map(|(file, before)| match read(file) {
                         Ok(text) => text,
                         Err(why) => {
-                            say(Said::Unreadable(format!(
+                            troubles.push(format!(
                                 "{}: {why}; what it said before holds",
                                 file.display()
-                            )));
+                            ));
                             before.clone()
                         }
                     })
@@ -70,24 +82,26 @@ impl Watch {
                             let mut state =
                                 theirs.state.lock().unwrap_or_else(PoisonError::into_inner);
                             state.policy = Arc::new(policy);
-                            state.version += 1;
                             drop(state);
-                            theirs.read.notify_all();
                             if !first {
                                 say(Said::Changed);
                             }
+                            theirs.grow();
                         }
                         Err(why) => {
                             say(Said::Wrong(format!("{why}; the policy before holds")));
-                            let mut state =
-                                theirs.state.lock().unwrap_or_else(PoisonError::into_inner);
-                            state.version = state.version.max(1);
-                            theirs.read.notify_all();
+                            theirs.grow();
                         }
                     }
                     before = now;
                     first = false;
                 }
+                // Once, not every few seconds.
+                for why in troubles.iter().filter(|why| !trouble.contains(why)) {
+                    say(Said::Unreadable(why.clone()));
+                    theirs.grow();
+                }
+                trouble = troubles;
                 match stopped.recv_timeout(EVERY) {
                     Err(RecvTimeoutError::Timeout) => {}
                     _ => return,
