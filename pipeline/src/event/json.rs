@@ -3,7 +3,7 @@
 //! The sequence of an event's fields decides everything that stands between its values: order, nesting, names,
 //! quotes. That skeleton is made once for each sequence and kept; writing an event is then copying pieces.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::constant;
 use super::field::{Field, fields};
@@ -17,14 +17,15 @@ pub struct JsonWriter {
     only: Option<Vec<Field>>,
     except: Vec<Field>,
     shapes: Vec<Shape>,
-    by_keys: HashMap<Vec<u64>, usize>,
+    /// Places of the shapes with the same hash.
+    by_hash: HashMap<u64, Vec<usize>>,
     last: usize,
     second: i64,
     stamp: [u8; 24],
 }
 
 /// Skeletons kept by one writer; a writer that meets more starts over [shapes].
-const MOST_SHAPES: usize = 1024;
+const MOST_SHAPES: usize = 4096;
 
 struct Shape {
     keys: Vec<u64>,
@@ -56,7 +57,7 @@ impl JsonWriter {
             only: only.map(<[Field]>::to_vec),
             except: except.unwrap_or_default().to_vec(),
             shapes: Vec::new(),
-            by_keys: HashMap::new(),
+            by_hash: HashMap::new(),
             last: 0,
             second: i64::MIN,
             stamp: [0; 24],
@@ -108,31 +109,36 @@ impl JsonWriter {
 
     #[inline]
     fn shape(&mut self, event: &Event) -> usize {
-        let fits = |shape: &Shape| {
-            shape.keys.len() == event.slots.len()
-                && shape
-                    .keys
-                    .iter()
-                    .zip(&event.slots)
-                    .all(|(key, slot)| *key == slot.key())
+        let fits = |place: usize| {
+            self.shapes.get(place).is_some_and(|shape| {
+                shape.keys.len() == event.slots.len()
+                    && shape
+                        .keys
+                        .iter()
+                        .zip(&event.slots)
+                        .all(|(key, slot)| *key == slot.key())
+            })
         };
-        if self.shapes.get(self.last).is_some_and(fits) {
+        if fits(self.last) {
             return self.last;
         }
-        let keys: Vec<u64> = event.slots.iter().map(super::slot::Slot::key).collect();
-        self.last = match self.by_keys.get(&keys) {
-            Some(place) => *place,
-            None => self.learn(event, keys),
-        };
+        // Keys are numbers of fields and constants, none of them an attacker's choice.
+        let hash = event.slots.iter().fold(0_u64, |hash, slot| {
+            (hash.rotate_left(5) ^ slot.key()).wrapping_mul(0x517c_c1b7_2722_0a95)
+        });
+        let known = self.by_hash.get(&hash);
+        let known = known.and_then(|places| places.iter().copied().find(|place| fits(*place)));
+        self.last = known.unwrap_or_else(|| self.learn(event, hash));
         self.last
     }
 
     #[cold]
-    fn learn(&mut self, event: &Event, keys: Vec<u64>) -> usize {
+    fn learn(&mut self, event: &Event, hash: u64) -> usize {
         if self.shapes.len() >= MOST_SHAPES {
             self.shapes.clear();
-            self.by_keys.clear();
+            self.by_hash.clear();
         }
+        let keys: Vec<u64> = event.slots.iter().map(super::slot::Slot::key).collect();
         let mut parts: Vec<(&str, What, bool)> = vec![
             (fields::TIMESTAMP.path(), What::Timestamp, true),
             (fields::EVENT_ID.path(), What::Id, true),
@@ -152,7 +158,7 @@ impl JsonWriter {
         };
         skeleton.object(&tree);
         let place = self.shapes.len();
-        self.by_keys.insert(keys.clone(), place);
+        self.by_hash.entry(hash).or_default().push(place);
         self.shapes.push(Shape {
             keys,
             steps: skeleton.steps,

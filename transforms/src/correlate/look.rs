@@ -9,6 +9,8 @@ use super::names::NAMES;
 
 /// Reading over the API: nothing is ever joined with it, and it is nearly everything there is.
 pub(super) const READ: &str = "PVE-1013";
+/// A writing call of which the catalogue knows nothing, so that nothing is ever joined with it either.
+const UNKNOWN_WRITE: &str = "PVE-1014";
 /// A login.
 pub(super) const LOGIN: &str = "PVE-1001";
 /// A login that failed.
@@ -42,7 +44,7 @@ pub(super) enum Kind {
 #[inline]
 pub(super) fn passes(event: &Event) -> bool {
     match event.str(fields::EVENT_CODE) {
-        Some(READ) | None => true,
+        Some(READ | UNKNOWN_WRITE) | None => true,
         Some(_) => matches!(kind(event), Kind::Other),
     }
 }
@@ -55,7 +57,9 @@ pub(super) fn kind(event: &Event) -> Kind {
     }
     let code = event.str(fields::EVENT_CODE).unwrap_or_default();
     match event.str(names.origin).unwrap_or_default() {
-        "access" if code != READ && event.has(fields::HTTP_METHOD) => Kind::Line,
+        "access" if code != READ && code != UNKNOWN_WRITE && event.has(fields::HTTP_METHOD) => {
+            Kind::Line
+        }
         "task" if has_task(event) => Kind::Task,
         "journal" | "syslog" | "api" if has_task(event) => Kind::Task,
         "journal" | "syslog" if code == LOGIN => Kind::Login,
