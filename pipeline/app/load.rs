@@ -37,20 +37,22 @@ pub(crate) fn logs(options: &Log, level: Option<&str>) -> Result<(), String> {
 
 /// Runs `work` on a runtime of its own.
 pub(crate) fn block_on(work: impl Future<Output = Exit>) -> Exit {
-    match tokio::runtime::Builder::new_multi_thread()
+    let done = block_on_any(async { Ok(work.await) });
+    done.unwrap_or_else(|why| {
+        say::error(why);
+        Exit::Failed
+    })
+}
+
+/// The same, for what gives more than an exit code.
+pub(crate) fn block_on_any<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("pvetrail")
         .build()
-    {
-        Ok(runtime) => {
-            let exit = runtime.block_on(work);
-            // A write that hangs in the kernel must not hold the end up.
-            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-            exit
-        }
-        Err(why) => {
-            say::error(format!("cannot start: {why}"));
-            Exit::Failed
-        }
-    }
+        .map_err(|why| format!("cannot start: {why}"))?;
+    let done = runtime.block_on(work);
+    // A write that hangs in the kernel must not hold the end up.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    done
 }

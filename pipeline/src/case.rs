@@ -18,10 +18,12 @@ mod bench;
 mod condition;
 mod folder;
 mod input;
+mod replay;
 mod told;
 
 pub use folder::{CaseResult, CaseVerdict, find_cases, run_folder};
 pub(crate) use input::event;
+pub use replay::{Replay, to_write};
 pub use told::{TestResult, run_tests};
 
 use crate::clock::Time;

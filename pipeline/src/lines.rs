@@ -35,6 +35,14 @@ pub enum LineIds {
     Counter(u64),
 }
 
+impl LineIds {
+    /// The id of the `n`th event of a run. Its first digits differ from event to event, for people type no more of them.
+    #[must_use]
+    pub fn counted(run: u64, n: u64) -> EventId {
+        EventId([run.wrapping_add(n.wrapping_mul(SPREAD)), n])
+    }
+}
+
 /// An odd constant, so that offsets spread over all 64 bits and no two offsets of a file meet.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -274,7 +282,7 @@ impl LineBatch {
                         xxh3_64(text),
                     ])
                 }
-                LineIds::Counter(run) => EventId([run, line.offset]),
+                LineIds::Counter(run) => LineIds::counted(run, line.offset),
             };
             let ordinal = line.offset + 1;
             if n < kept {

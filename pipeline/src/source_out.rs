@@ -412,7 +412,7 @@ impl Creditor for Waiter {
 }
 
 /// Redacts every text of an event; says 1 if something was redacted.
-fn redact_event(event: &mut Event, redactor: &Redactor) -> u64 {
+pub(crate) fn redact_event(event: &mut Event, redactor: &Redactor) -> u64 {
     let changes: Vec<_> = event
         .iter()
         .filter_map(|(field, value)| {

@@ -48,6 +48,8 @@ pub struct Config {
     start: Option<Spanned<String>>,
     /// How long it lasts, like `"24h"`; without end, where it is not said.
     lasts: Option<pipeline::Duration>,
+    /// How long the source stays after its last entry, with nothing more to tell; what waits for other records needs that.
+    stays: pipeline::Duration,
     /// Entries a second; 0 is as fast as they are taken.
     rate: Spanned<f64>,
     /// How many entries to write before it ends; without end, where it is not said.
@@ -120,6 +122,7 @@ impl Default for Config {
             seed: 1,
             start: None,
             lasts: None,
+            stays: pipeline::Duration::from_secs(0),
             rate: Spanned::from(10.0),
             count: None,
             nodes: Spanned::from(3),
@@ -217,8 +220,12 @@ impl Source for Demo {
                 false => telling.sent + CHUNK,
             };
             let stop = telling.tell(due, &part, &mut held, &mut out);
-            if telling.hand_over(&mut out).await.is_err() || stop == Why::Over {
+            if telling.hand_over(&mut out).await.is_err() {
                 return Ok(());
+            }
+            if stop == Why::Over {
+                drop(part);
+                return telling.stay(config.stays.get(), &mut out).await;
             }
             if stop == Why::Ahead {
                 tokio::select! {
@@ -379,6 +386,21 @@ impl Telling {
             }
         }
         Why::Enough
+    }
+
+    /// Has nothing to tell for a while.
+    async fn stay(&mut self, long: Duration, out: &mut SourceOut) -> Result<(), SourceError> {
+        let until = Instant::now() + long;
+        while !out.stopping() && Instant::now() < until {
+            tokio::select! {
+                () = tokio::time::sleep(4 * TICK) => {}
+                () = out.stopped() => {}
+            }
+            if self.hand_over(out).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Sends what the lanes have; one with nothing to say for a second says that.

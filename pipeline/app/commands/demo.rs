@@ -1,20 +1,24 @@
-//! `pvetrail demo`: a believable cluster on the terminal, without a configuration, a node or a trace left behind.
+//! `pvetrail demo`: the day of a believable cluster, without a configuration or a node.
 //!
-//! With files it runs their graph instead, with the cluster in the place of what reads from a node.
+//! Without a word more it tells the whole day into a store and ends in the question that the day asks. With a rate it shows
+//! the cluster on the terminal, as if it happened now, and leaves no trace behind. With files it runs their graph, with
+//! the cluster in the place of what reads from a node.
 //!
-//! It runs the shipped graph `configs/graphs/demo.toml`, with one sink more that counts what is worth a look, for the line at
-//! the bottom of a terminal and the summary at the end.
+//! All but the last run the shipped graph `configs/graphs/demo.toml`.
 
+mod replay;
 mod stand_in;
 mod status;
+mod story;
 mod tally;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipeline::config::FakeEnv;
 use pipeline::{Clock, Graph, Registry, Time};
+use sources::demo::Day;
 use toml::{Table, Value};
 
 use crate::exit::Exit;
@@ -36,7 +40,8 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Entries a second, of each source; 0 is as fast as they are taken. 8 where it is not said.
+    /// Show it on the terminal as if it happened now, so many entries a second; 0 is as fast as they can be shown. With
+    /// files it is that of each source, and 8 where it is not said.
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
 
@@ -44,21 +49,33 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     seed: Option<i64>,
 
-    /// When the day begins, like 2026-03-14T21:52:00Z.
+    /// When the day begins, like 2026-03-14T21:52:00Z; 24 hours ago where it is not said, so that it ends now.
     #[arg(long, value_name = "TIME")]
     start: Option<String>,
 
-    /// End after so many entries of each source.
+    /// Show it on the terminal, and end after so many entries; with files, of each source.
     #[arg(long, value_name = "N")]
     count: Option<i64>,
 
-    /// Show also what open browsers and the monitoring ask for all the time.
+    /// Tell also what open browsers and the monitoring ask for all the time.
     #[arg(long)]
     noise: bool,
 
-    /// Show events in another form: json, logfmt, text.
-    #[arg(long, value_name = "FORM", default_value = "pretty")]
-    codec: String,
+    /// Show it on the terminal in another form: json, logfmt, text.
+    #[arg(long, value_name = "FORM")]
+    codec: Option<String>,
+
+    /// Where the store is kept; a folder of your own among the temporary files where it is not said.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "files")]
+    store: Option<PathBuf>,
+
+    /// The language of its sentences: en, de.
+    #[arg(long, value_name = "LANG", default_value = "en", value_parser = ["en", "de"])]
+    lang: String,
+
+    /// Write down what really happened, one JSON object for each entry: who was behind it, from where. No log tells it.
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    truth: Option<PathBuf>,
 
     /// Print the graph instead of running it.
     #[arg(long)]
@@ -71,16 +88,13 @@ const RATE: f64 = 8.0;
 const SEED: i64 = 7;
 /// How long a day lasts.
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How long a source stays after its last entry, so that what waits for other records is let go.
+const STAYS: &str = "45s";
 
 impl Args {
-    /// When the day begins: as it is said, now where it is to be watched, and else so that it ends now.
-    fn start(&self) -> String {
-        let now = Clock::system().now();
-        let start = match self.rate() > 0.0 {
-            true => now,
-            false => Time(now.0.saturating_sub(DAY.as_nanos() as i64)),
-        };
-        self.start.clone().unwrap_or_else(|| start.to_string())
+    /// Whether it is to be seen on the terminal.
+    fn is_watched(&self) -> bool {
+        self.rate.is_some() || self.count.is_some() || self.codec.is_some()
     }
 
     /// Whether it comes to an end by itself.
@@ -92,31 +106,67 @@ impl Args {
         self.rate.unwrap_or(RATE)
     }
 
+    fn seed(&self) -> i64 {
+        self.seed.unwrap_or(SEED)
+    }
+
+    /// When the day begins: as it is said, or so that it ends now.
+    fn day(&self) -> Result<Day, String> {
+        let start = match &self.start {
+            Some(text) => Time::parse(text).ok_or_else(|| {
+                format!("--start \"{text}\" is no time; write it like 2026-03-14T21:52:00Z")
+            })?,
+            None => a_day_ago(),
+        };
+        Ok(Day {
+            seed: self.seed().cast_unsigned(),
+            start,
+            lasts: DAY,
+            nodes: 3,
+            attacks: true,
+            noise: self.noise,
+        })
+    }
+
     /// A source of the demo; `again` is another day.
     fn source(&self, again: usize) -> Table {
         let again = i64::try_from(again).unwrap_or(0);
-        let seed = self.seed.unwrap_or(SEED).wrapping_add(again);
+        // One that is watched happens now.
+        let now = Clock::system().now();
+        let start = if self.ends() { a_day_ago() } else { now };
+        let start = self.start.clone().unwrap_or_else(|| start.to_string());
         let mut source = Table::from_iter([
             ("type".to_owned(), Value::from("demo")),
-            ("start".to_owned(), self.start().into()),
+            ("start".to_owned(), start.into()),
             ("rate".to_owned(), self.rate().into()),
             ("noise".to_owned(), self.noise.into()),
-            ("seed".to_owned(), seed.into()),
+            ("seed".to_owned(), self.seed().wrapping_add(again).into()),
         ]);
         if let Some(count) = self.count {
             source.insert("count".to_owned(), count.into());
-        } else if self.rate() <= 0.0 {
+        } else if self.ends() {
             source.insert("lasts".to_owned(), "24h".into());
+        }
+        if self.ends() {
+            source.insert("stays".to_owned(), STAYS.into());
         }
         source
     }
 }
 
-/// Shows the cluster until Ctrl-C.
+fn a_day_ago() -> Time {
+    let now = Clock::system().now();
+    Time(now.0.saturating_sub(DAY.as_nanos() as i64))
+}
+
+/// Tells the day, shows the cluster until Ctrl-C, or runs the files.
 pub(crate) fn run(args: &Args, level: Option<&str>) -> Exit {
     if args.print_config {
         say::write(GRAPH);
         return Exit::Done;
+    }
+    if args.files.is_empty() && !args.is_watched() {
+        return story::run(args);
     }
     let folder = match tempdir() {
         Ok(folder) => folder,
@@ -130,12 +180,41 @@ pub(crate) fn run(args: &Args, level: Option<&str>) -> Exit {
     }
     let tally = Arc::new(Tally::default());
     let exit = match graph(args, &folder.0, &tally) {
+        Ok(graph) if args.ends() && args.rate() <= 0.0 => replay_to_screen(args, &graph, &tally),
         Ok(graph) => show(graph, level, &tally),
         Err(exit) => exit,
     };
     drop(folder);
     exit
 }
+
+/// As fast as it can be shown: the day's own time passes, and nobody waits for the clock on the wall.
+fn replay_to_screen(args: &Args, graph: &Graph, tally: &Arc<Tally>) -> Exit {
+    let began = Instant::now();
+    let mut day = match args.day() {
+        Ok(day) => day,
+        Err(why) => {
+            say::error(why);
+            return Exit::Failed;
+        }
+    };
+    if args.start.is_none() {
+        // The day of the shipped graph, the same whenever it is shown.
+        day.start = Time::parse(START).unwrap_or(day.start);
+    }
+    let told = load::block_on_any(replay::run(graph, &day, args.count));
+    say::aside(&format!("\n{}\n", tally.summary(began.elapsed())));
+    match told {
+        Ok(_) => Exit::Done,
+        Err(why) => {
+            say::error(why);
+            Exit::Failed
+        }
+    }
+}
+
+/// When the day of the shipped graph begins.
+const START: &str = "2026-03-14T21:52:00Z";
 
 fn show(graph: Graph, level: Option<&str>, tally: &Arc<Tally>) -> Exit {
     if let Err(why) = load::logs(&graph.globals.log, Some(level.unwrap_or("warn"))) {
@@ -161,7 +240,7 @@ fn show(graph: Graph, level: Option<&str>, tally: &Arc<Tally>) -> Exit {
 }
 
 /// The shipped graph with the wishes of the command line.
-fn graph(args: &Args, data_dir: &std::path::Path, tally: &Arc<Tally>) -> Result<Graph, Exit> {
+fn graph(args: &Args, data_dir: &Path, tally: &Arc<Tally>) -> Result<Graph, Exit> {
     let text = wishes(args, data_dir).map_err(|why| {
         say::error(format!("{NAME}: {why}"));
         Exit::Failed
@@ -178,14 +257,8 @@ fn registry(tally: &Arc<Tally>) -> Registry {
     registry
 }
 
-fn wishes(args: &Args, data_dir: &std::path::Path) -> Result<String, String> {
-    let mut graph: Table = GRAPH
-        .parse()
-        .map_err(|why: toml::de::Error| why.to_string())?;
-    graph.insert(
-        "data_dir".to_owned(),
-        data_dir.to_string_lossy().into_owned().into(),
-    );
+fn wishes(args: &Args, data_dir: &Path) -> Result<String, String> {
+    let mut graph = shipped(data_dir)?;
     let source = table(&mut graph, &["sources", "cluster"])?;
     source.insert("rate".to_owned(), args.rate().into());
     source.insert("noise".to_owned(), args.noise.into());
@@ -197,19 +270,37 @@ fn wishes(args: &Args, data_dir: &std::path::Path) -> Result<String, String> {
     }
     if let Some(count) = args.count {
         source.insert("count".to_owned(), count.into());
+        source.insert("stays".to_owned(), STAYS.into());
     }
     let screen = table(&mut graph, &["sinks", "screen"])?;
     let inputs = screen
         .get("inputs")
         .cloned()
         .ok_or("the screen has no inputs")?;
-    table(&mut graph, &["sinks", "screen", "encoding"])?
-        .insert("codec".to_owned(), args.codec.clone().into());
+    if let Some(codec) = &args.codec {
+        table(&mut graph, &["sinks", "screen", "encoding"])?
+            .insert("codec".to_owned(), codec.clone().into());
+    }
+    graph.insert("language".to_owned(), args.lang.as_str().into());
     let mut counter = Table::new();
     counter.insert("type".to_owned(), "demo_tally".into());
     counter.insert("inputs".to_owned(), inputs);
-    table(&mut graph, &["sinks"])?.insert("tally".to_owned(), Value::Table(counter));
+    let sinks = table(&mut graph, &["sinks"])?;
+    sinks.insert("tally".to_owned(), Value::Table(counter));
+    sinks.remove("store");
     toml::to_string(&graph).map_err(|why| why.to_string())
+}
+
+/// The shipped graph, keeping what it has to keep in `data_dir`.
+fn shipped(data_dir: &Path) -> Result<Table, String> {
+    let mut graph: Table = GRAPH
+        .parse()
+        .map_err(|why: toml::de::Error| why.to_string())?;
+    graph.insert(
+        "data_dir".to_owned(),
+        data_dir.to_string_lossy().into_owned().into(),
+    );
+    Ok(graph)
 }
 
 fn table<'a>(graph: &'a mut Table, path: &[&str]) -> Result<&'a mut Table, String> {
@@ -240,26 +331,40 @@ fn tempdir() -> Result<Folder, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Arguments as they are without any.
+    pub(super) fn args(files: &[&str]) -> Args {
+        Args {
+            files: files.iter().map(PathBuf::from).collect(),
+            rate: Some(0.0),
+            seed: None,
+            start: None,
+            count: Some(10),
+            noise: false,
+            codec: None,
+            store: None,
+            lang: "en".to_owned(),
+            truth: None,
+            print_config: false,
+        }
+    }
 
     #[test]
     fn the_shipped_graph_holds() {
         let args = Args {
-            files: Vec::new(),
-            rate: Some(0.0),
             seed: Some(3),
-            start: None,
-            count: Some(10),
             noise: true,
-            codec: "json".to_owned(),
-            print_config: false,
+            codec: Some("json".to_owned()),
+            ..args(&[])
         };
         let tally = Arc::new(Tally::default());
-        let graph = graph(&args, std::path::Path::new("/nonexistent"), &tally).unwrap();
+        let graph = graph(&args, Path::new("/nonexistent"), &tally).unwrap();
         assert_eq!(graph.sinks.len(), 2);
         // As it stands in the repository, with none of the demo's own parts.
         let env = FakeEnv::new().with_file(NAME, GRAPH);
         assert!(pipeline::load(&[PathBuf::from(NAME)], &crate::registry(), &env).is_ok());
+        assert!(GRAPH.contains(START));
     }
 }

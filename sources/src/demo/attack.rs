@@ -194,10 +194,12 @@ impl World {
             let takes = self.random.i64(MINUTE..4 * MINUTE);
             let task = task("qmrestore", &guest, takes);
             let call = Some((&caller, call));
-            let run = self.task(delay + 20 * SECOND, call, &caller.user, "pvedaemon", task);
+            let begins = delay + 20 * SECOND;
+            let run = self.task(begins, call, &caller.user, "pvedaemon", task);
             delay = run.end;
+            // Its number is taken at once, the disks come after.
             let change = self.guest_file(&guest, Kind::Creation);
-            self.change(delay, guest.node, change);
+            self.change(begins + 300, guest.node, change);
             self.state(delay + 500, &guest, "stopped");
             self.guests.push(super::world::Guest {
                 running: false,

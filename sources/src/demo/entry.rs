@@ -86,7 +86,11 @@ pub(super) enum What {
     Syslog(Said),
     Firewall(Packet),
     Task(TaskFact),
-    ClusterLog(Said),
+    ClusterLog {
+        said: Said,
+        /// When it was said [s since 1970]; whoever asks the API hears of it later.
+        at: i64,
+    },
     State(StateFact),
     Config(Change),
 }
@@ -99,7 +103,7 @@ impl What {
             What::Syslog(_) => Log::Syslog,
             What::Firewall(_) => Log::Firewall,
             What::Task(_) => Log::Tasks,
-            What::ClusterLog(_) | What::State(_) => Log::Cluster,
+            What::ClusterLog { .. } | What::State(_) => Log::Cluster,
             What::Config(_) => Log::Config,
         }
     }

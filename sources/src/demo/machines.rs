@@ -212,6 +212,7 @@ impl World {
             6 => {
                 let from = format!("198.51.100.{}", self.random.u8(2..250));
                 let port = [22, 23, 445, 3389, 8006][self.random.usize(0..5)];
+                self.on_behalf(Some(("-", &from)));
                 self.dropped(0, node, &from, port);
             }
             7 => self.journal(0, node, "pve-firewall", 1488, "firewall update time (6.120 seconds)".to_owned()),

@@ -1,6 +1,6 @@
 //! How an entry comes out: as a line of its file, or as the event that the reader of its record would make.
 
-use pipeline::{Event, EventId, Field, Preset, Time, Value, fields};
+use pipeline::{Event, EventId, Field, LineIds, Preset, Time, Value, fields};
 
 use super::entry::{Change, Entry, Kind, Phase, Said, StateFact, TaskFact, What};
 use super::text::{Stamp, micros};
@@ -60,7 +60,7 @@ impl Maker {
                 Phase::End { .. } => self.tasks.id(upid, "end"),
                 Phase::Guest { vmid, .. } => self.tasks.id(upid, &format!("guest/{vmid}")),
             },
-            _ => EventId([self.run, entry.number]),
+            _ => LineIds::counted(self.run, entry.number),
         }
     }
 
@@ -94,10 +94,8 @@ impl Maker {
                 event.set(self.unit, unit);
                 event
             }
-            What::ClusterLog(said) => {
-                // The cluster's log knows seconds.
-                let time = Time::from_secs(entry.when.div_euclid(1000));
-                let mut event = said_event(id, time, said);
+            What::ClusterLog { said, at } => {
+                let mut event = said_event(id, Time::from_secs(*at), said);
                 event.set(self.origin, "api");
                 event
             }
@@ -110,6 +108,23 @@ impl Maker {
         }
         event.set_ordinal(entry.number + 1);
         Some(event)
+    }
+
+    /// The event, whatever record it stands in. A line is read when it is written.
+    pub(super) fn whole(&mut self, entry: &Entry, node: &str) -> Event {
+        if let Some(event) = self.event(entry, node) {
+            return event;
+        }
+        let mut text = Vec::new();
+        self.line(entry, node, &mut text);
+        let mut event = Event::new(self.id(entry), Time(entry.when.saturating_mul(1_000_000)));
+        event.set_str(fields::MESSAGE, &String::from_utf8_lossy(&text));
+        event.set_str(fields::HOST_NAME, node);
+        if let Some(path) = entry.what.log().path() {
+            event.set_str(fields::LOG_FILE_PATH, path);
+        }
+        event.set_ordinal(entry.number + 1);
+        event
     }
 
     fn task(&self, fact: &TaskFact, node: &str) -> Event {

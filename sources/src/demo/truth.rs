@@ -1,7 +1,7 @@
 //! What really happened on a day of the demo: for every entry, on whose behalf and from where. No record of the cluster
 //! tells all of it, which is why the answers of an audit can be compared with it.
 
-use pipeline::Time;
+use pipeline::{Event, Time};
 use serde::Serialize;
 
 use super::entry::{Entry, Log, TaskFact, What};
@@ -48,17 +48,39 @@ pub struct Truth {
 }
 
 impl Day {
-    /// Every entry of the day, in order; `cluster` is the label that the events' ids were made with.
-    pub fn truth(&self, cluster: &str) -> impl Iterator<Item = Truth> + use<> {
+    /// Every entry of the day as the event of whoever reads its record, with its lane: a record of one node.
+    pub fn events(&self, cluster: &str) -> impl Iterator<Item = (Time, String, Event)> + use<> {
+        let (mut world, start, end) = self.world();
+        let mut maker = Maker::new(cluster, super::run(self.seed, start));
+        std::iter::from_fn(move || {
+            let entry = world.next();
+            if entry.when >= end {
+                return None;
+            }
+            let node = &world.nodes[entry.node].name;
+            let lane = format!("{node}/{}", entry.what.log().name());
+            let event = maker.whole(&entry, node);
+            Some((Time(entry.when.saturating_mul(1_000_000)), lane, event))
+        })
+    }
+
+    /// The world, and from when to when the day lasts [ms since 1970].
+    fn world(&self) -> (World, i64, i64) {
         let start = self.start.0.div_euclid(1_000_000);
-        let end = start.saturating_add(i64::try_from(self.lasts.as_millis()).unwrap_or(i64::MAX));
-        let mut world = World::new(Laws {
+        let lasts = i64::try_from(self.lasts.as_millis()).unwrap_or(i64::MAX);
+        let world = World::new(Laws {
             seed: self.seed,
             start,
             nodes: self.nodes,
             attacks: self.attacks,
             noise: self.noise,
         });
+        (world, start, start.saturating_add(lasts))
+    }
+
+    /// Every entry of the day, in order; `cluster` is the label that the events' ids were made with.
+    pub fn truth(&self, cluster: &str) -> impl Iterator<Item = Truth> + use<> {
+        let (mut world, start, end) = self.world();
         let maker = Maker::new(cluster, super::run(self.seed, start));
         std::iter::from_fn(move || {
             let entry = world.next();

@@ -397,7 +397,10 @@ impl World {
     ) {
         let said = Said { ident, pid, text };
         if said.text.starts_with('<') {
-            self.write(delay + 5, node, What::ClusterLog(said.clone()));
+            let at = (self.now + delay).div_euclid(1000);
+            let asked = self.random.i64(300..5000);
+            let said = said.clone();
+            self.write(delay + asked, node, What::ClusterLog { said, at });
         }
         self.write(delay, node, What::Journal(said));
     }

@@ -182,20 +182,8 @@ fn stand_ins(args: &Args, replaced: &[(String, Vec<&str>)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::args;
     use super::*;
-
-    fn args(files: &[&str]) -> Args {
-        Args {
-            files: files.iter().map(PathBuf::from).collect(),
-            rate: Some(0.0),
-            seed: None,
-            start: None,
-            count: Some(10),
-            noise: false,
-            codec: "pretty".to_owned(),
-            print_config: false,
-        }
-    }
 
     #[test]
     fn the_cluster_takes_the_place_of_what_reads_from_a_node_and_of_nothing_else() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pipeline::{
-    BuildError, BuildErrors, Context, Event, Events, Sink, SinkConfig, Workers, WriteError,
+    BuildError, BuildErrors, Context, Event, Events, Field, Sink, SinkConfig, Workers, WriteError,
     Written, fields, printable,
 };
 use schemars::JsonSchema;
@@ -18,8 +18,9 @@ use serde::Deserialize;
 const ADDRESSES: usize = 1000;
 
 /// What is worth a look.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tally {
+    record: Field,
     pub events: AtomicU64,
     pub logins: AtomicU64,
     pub failed_logins: AtomicU64,
@@ -30,27 +31,42 @@ pub(super) struct Tally {
     deleted_by: Mutex<Option<String>>,
 }
 
+impl Default for Tally {
+    fn default() -> Self {
+        Tally {
+            record: Field::new("pve.record"),
+            events: AtomicU64::default(),
+            logins: AtomicU64::default(),
+            failed_logins: AtomicU64::default(),
+            deletions: AtomicU64::default(),
+            tried_from: Mutex::default(),
+            deleted_by: Mutex::default(),
+        }
+    }
+}
+
 impl Tally {
     fn count(&self, event: &Event) {
         self.events.fetch_add(1, Ordering::Relaxed);
-        let Some(message) = event.str(fields::MESSAGE) else {
-            return;
-        };
-        if message.starts_with("authentication failure; rhost=") {
-            self.failed_logins.fetch_add(1, Ordering::Relaxed);
-            if let Some(address) = event.str(fields::SOURCE_IP) {
-                let mut tried = self.tried_from.lock();
-                if tried.len() < ADDRESSES || tried.contains_key(address) {
-                    *tried.entry(address.to_owned()).or_default() += 1;
+        let primary = event.str(self.record) == Some("primary");
+        match event.str(fields::EVENT_CODE) {
+            Some("PVE-1001") if primary => {
+                self.logins.fetch_add(1, Ordering::Relaxed);
+            }
+            Some("PVE-1002") if primary => {
+                self.failed_logins.fetch_add(1, Ordering::Relaxed);
+                if let Some(address) = event.str(fields::SOURCE_IP) {
+                    let mut tried = self.tried_from.lock();
+                    if tried.len() < ADDRESSES || tried.contains_key(address) {
+                        *tried.entry(address.to_owned()).or_default() += 1;
+                    }
                 }
             }
-        } else if message.contains("> successful auth for user ") {
-            self.logins.fetch_add(1, Ordering::Relaxed);
-        } else if message.contains("> starting task UPID:")
-            && (message.contains("destroy:") || message.contains(":imgdel:"))
-        {
-            self.deletions.fetch_add(1, Ordering::Relaxed);
-            *self.deleted_by.lock() = event.str(fields::USER_ID).map(str::to_owned);
+            Some("PVE-2002" | "PVE-2102" | "PVE-5111" | "PVE-5112") if primary => {
+                self.deletions.fetch_add(1, Ordering::Relaxed);
+                *self.deleted_by.lock() = event.str(fields::USER_ID).map(str::to_owned);
+            }
+            _ => {}
         }
     }
 
