@@ -55,4 +55,5 @@ pub use source_out::{PendingVerdict, SourceOut, Stopped};
 pub use table::{TableConfig, TableError};
 pub use telemetry::{ComponentMetrics, Health, Telemetry};
 pub use told::{Outcome, Told};
+pub use topology::installation_key;
 pub use units::{Bytes, Duration};

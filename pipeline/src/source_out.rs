@@ -343,6 +343,11 @@ impl SourceOut {
             .map_or(text.into(), Cow::Owned)
     }
 
+    /// What finds secrets here, for a source that reads texts further than the engine could.
+    pub fn redactor(&self) -> &Arc<Redactor> {
+        &self.redactor
+    }
+
     /// The time now.
     pub fn now(&self) -> Time {
         self.clock.now()

@@ -6,6 +6,7 @@ pub mod http;
 pub mod internal;
 pub mod journald;
 pub mod nats;
+pub mod pve_config;
 pub mod pve_tasks;
 pub mod stdin;
 pub mod syslog;
@@ -20,6 +21,7 @@ pub fn register(registry: &mut Registry) {
     registry.source::<internal::Config>();
     registry.source::<journald::Config>();
     registry.source::<nats::Config>();
+    registry.source::<pve_config::Config>();
     registry.source::<pve_tasks::Config>();
     registry.source::<stdin::Config>();
     registry.source::<syslog::Config>();

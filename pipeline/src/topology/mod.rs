@@ -38,7 +38,7 @@ pub(crate) use retry::Backoff;
 pub use retry::Pace;
 pub use rewrite::{End, Rewriter};
 pub(crate) use running::Shared;
-pub use running::{Topology, redactor};
+pub use running::{Topology, installation_key, redactor};
 pub use sink_task::{Limits, SinkEnd, SinkTask, workers};
 pub use writer::BuildSink;
 

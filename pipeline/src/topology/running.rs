@@ -403,7 +403,7 @@ pub fn redactor(graph: &Graph, data_dir: &std::path::Path) -> Result<Redactor, S
 }
 
 /// The key of this installation, made once: equal secrets of one installation get equal digests, and no others.
-fn installation_key(data_dir: &std::path::Path) -> Result<Vec<u8>, String> {
+pub fn installation_key(data_dir: &std::path::Path) -> Result<Vec<u8>, String> {
     use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
     let path = data_dir.join("installation.key");
     match std::fs::read(&path) {

@@ -1,0 +1,216 @@
+//! The source at work on prepared folders.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pipeline::testing::{self, SourceBench};
+use pipeline::{Event, Field};
+
+use super::*;
+
+/// A folder like `/etc/pve`.
+struct Tree(tempfile::TempDir);
+
+impl Tree {
+    fn new() -> Tree {
+        let tree = Tree(tempfile::tempdir().unwrap());
+        tree.write(
+            "nodes/pve1/qemu-server/210.conf",
+            "cores: 2\nmemory: 2048\nname: web\ncipassword: geheim1\n",
+        );
+        tree.write(
+            "user.cfg",
+            "user:ops@pve:1:0:::::\ngroup:admins:ops@pve:x:\n",
+        );
+        tree
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        let path = self.at(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let aside = path.with_extension("tmp.1");
+        fs::write(&aside, text).unwrap();
+        fs::rename(aside, path).unwrap();
+    }
+
+    async fn start(&self) -> SourceBench {
+        testing::source::<Config>(&format!(
+            "path = {:?}\ninterval = '20ms'\ntimeout = '5s'",
+            self.path()
+        ))
+        .await
+    }
+
+    /// Starts, and waits until the first look was made: `probe` is told, and nothing before it.
+    async fn begun(&self) -> SourceBench {
+        let bench = self.start().await;
+        // Written anew until it is seen as a change, for it may be part of the first look.
+        let mut n = 0;
+        loop {
+            n += 1;
+            self.write("probe.txt", n.to_string());
+            let told = tokio::time::timeout(
+                std::time::Duration::from_secs(2),
+                bench.until(|events| !events.is_empty()),
+            );
+            if told.await.is_ok() {
+                return bench;
+            }
+        }
+    }
+}
+
+fn text<'e>(event: &'e Event, field: &str) -> &'e str {
+    event.str(Field::new(field)).unwrap_or_default()
+}
+
+/// Without the probe.
+fn real(events: &[Event]) -> Vec<&Event> {
+    let of = |event: &&Event| text(event, "pve.object.id") != "probe.txt";
+    events.iter().filter(of).collect()
+}
+
+/// `vm 210 change cores:2>8` of each event, sorted.
+fn words(events: &[Event]) -> Vec<String> {
+    let mut words: Vec<String> = real(events)
+        .into_iter()
+        .map(|event| {
+            let json = event.to_json();
+            let rows = json["pve"]["changes"].as_array().unwrap().iter();
+            let rows: Vec<String> = rows
+                .map(|row| {
+                    let side = |side: &str| row[side].as_str().unwrap_or("-").to_owned();
+                    format!(
+                        "{}:{}>{}",
+                        row["key"].as_str().unwrap(),
+                        side("old"),
+                        side("new")
+                    )
+                })
+                .collect();
+            format!(
+                "{} {} {} {}",
+                text(event, "pve.object.type"),
+                text(event, "pve.object.id"),
+                json["event"]["type"][0].as_str().unwrap(),
+                rows.join(" ")
+            )
+        })
+        .collect();
+    words.sort();
+    words
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_guest_is_told_key_by_key_and_its_secrets_are_not() {
+    let tree = Tree::new();
+    let bench = tree.begun().await;
+    tree.write(
+        "nodes/pve1/qemu-server/210.conf",
+        "cores: 8\nmemory: 2048\nname: web\ncipassword: geheim2\n",
+    );
+    bench.until(|events| real(events).len() == 1).await;
+    let events = bench.stop().await;
+    assert_eq!(
+        words(&events),
+        ["vm 210 change cipassword:[redacted]>[redacted] cores:2>8"]
+    );
+    let event = real(&events)[0];
+    let json = event.to_json();
+    assert_eq!(json["pve"]["changes"][0]["redacted"], true);
+    assert_eq!(
+        json["pve"]["change_keys"],
+        testing::json!(["cipassword", "cores"])
+    );
+    assert_eq!(json["pve"]["vmid"], 210);
+    assert_eq!(text(event, "pve.object.name"), "web");
+    assert_eq!(text(event, "pve.object.path"), "/vms/210");
+    assert_eq!(text(event, "host.name"), "pve1");
+    assert_eq!(text(event, "pve.origin"), "config");
+    assert_eq!(text(event, "file.hash.sha256").len(), 64);
+    assert!(text(event, "file.path").ends_with("nodes/pve1/qemu-server/210.conf"));
+    assert!(!event.to_json().to_string().contains("geheim"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_moves_is_one_change_and_others_come_and_go() {
+    let tree = Tree::new();
+    tree.write("nodes/pve1/lxc/300.conf", "hostname: db\n");
+    fs::create_dir_all(tree.at("nodes/pve2/qemu-server")).unwrap();
+    let bench = tree.begun().await;
+    fs::rename(
+        tree.at("nodes/pve1/qemu-server/210.conf"),
+        tree.at("nodes/pve2/qemu-server/210.conf"),
+    )
+    .unwrap();
+    fs::remove_file(tree.at("nodes/pve1/lxc/300.conf")).unwrap();
+    tree.write("nodes/pve2/qemu-server/301.conf", "cores: 1\n");
+    bench.until(|events| real(events).len() >= 3).await;
+    assert_eq!(
+        words(&bench.stop().await),
+        [
+            "ct 300 deletion hostname:db>-",
+            "vm 210 change node:pve1>pve2",
+            "vm 301 creation cores:->1",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_are_told_one_by_one() {
+    let tree = Tree::new();
+    let bench = tree.begun().await;
+    tree.write(
+        "user.cfg",
+        "user:ops@pve:0:0:::::\nuser:new@pam:1:0::::x!kkkk:\ngroup:admins:new@pam,ops@pve:x:\n\nacl:1:/:@admins,new@pam:PVEAdmin:\nstrange:thing:\n",
+    );
+    bench.until(|events| real(events).len() >= 6).await;
+    let events = bench.stop().await;
+    assert_eq!(
+        words(&events),
+        [
+            "acl /|@admins|PVEAdmin creation acl:->propagate=1 path=/ member=@admins role=PVEAdmin",
+            "acl /|new@pam|PVEAdmin creation acl:->propagate=1 path=/ member=new@pam role=PVEAdmin",
+            "file user.cfg creation unparsed:->strange:thing:",
+            "group admins change members:->new@pam",
+            "user new@pam creation enable:->1 expire:->0 keys:->[redacted]",
+            "user ops@pve change enable:1>0",
+        ]
+    );
+    let acl = |member: &str| {
+        let id = format!("/|{member}|PVEAdmin");
+        let found = events
+            .iter()
+            .find(|event| text(event, "pve.object.id") == id);
+        found.unwrap().to_json()
+    };
+    assert_eq!(acl("new@pam")["user"]["target"]["name"], "new");
+    assert_eq!(acl("@admins")["group"]["name"], "admins");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_suddenly_empty_is_no_deletion() {
+    let tree = Tree::new();
+    let bench = tree.begun().await;
+    let aside = tempfile::tempdir().unwrap();
+    for name in ["nodes", "user.cfg", "probe.txt"] {
+        fs::rename(tree.at(name), aside.path().join(name)).unwrap();
+    }
+    // Long enough for several looks.
+    tokio::time::sleep(std::time::Duration::from_millis(800)).await;
+    for name in ["nodes", "user.cfg", "probe.txt"] {
+        fs::rename(aside.path().join(name), tree.at(name)).unwrap();
+    }
+    tree.write("nodes/pve1/qemu-server/999.conf", "cores: 1\n");
+    bench.until(|events| !real(events).is_empty()).await;
+    let words = words(&bench.stop().await);
+    assert_eq!(words, ["vm 999 creation cores:->1"]);
+}
