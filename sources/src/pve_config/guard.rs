@@ -17,6 +17,9 @@ use super::model::Held;
 /// Longest value that is kept and told; of a longer one the head, its length and its hash [bytes].
 const LONGEST: usize = 4 << 10;
 
+/// A longer value is kept by its digest and its head alone [bytes].
+const LOOKED_THROUGH: usize = 64 << 10;
+
 /// Keys of PVE's files whose values are secrets or hold some where nothing in them says so: second factors of users, and
 /// what notifications and metrics send along, in base64.
 const SECRET: &[&str] = &[
@@ -31,13 +34,13 @@ const SECRET: &[&str] = &[
 /// A word like "password" in notes, and what follows it on its line.
 static NOTED: LazyLock<Regex> = LazyLock::new(|| {
     regex(
-        r#"(?i)\b((?:\w*pass(?:word|wd|wort|phrase|code)?|kennwort|pwd|pw|pin|secret|\w*token|api[ _-]?key|private[ _-]?key|credentials?|zugangsdaten)s?[*_`"'\])]*[ \t]*(?:[:=]|->|=>|\bis\b|\blautet\b)[*_`"' \t]*)([^\s*_`"'][^\r\n]*)"#,
+        r#"(?i)((?:(?-u:\b)[0-9A-Za-z_]*pass(?:word|wd|wort|phrase|code)?|(?-u:\b)(?:kennwort|pwd|pw|pin|secret)|(?-u:\b)[0-9A-Za-z_]*token|api[ _-]?key|private[ _-]?key|credentials?|zugangsdaten)s?[*_`"'\])]*[ \t]*(?:[:=]|->|=>|(?-u:\b)is(?-u:\b)|(?-u:\b)lautet(?-u:\b))[*_`"' \t]*)([^\s*_`"'][^\r\n]*)"#,
     )
 });
 /// A line that is only such a word, so that the secret stands on the next.
 static HEADED: LazyLock<Regex> = LazyLock::new(|| {
     regex(
-        r"(?im)^([^\w\n]*(?:\w*pass(?:word|wd|wort|phrase)?|kennwort|secret|\w*token|api[ _-]?key|credentials?|zugangsdaten)s?\W*?[:=]?[^\w\n]*\r?\n\s*)([^\r\n]+)",
+        r"(?im)^([^0-9A-Za-z_\n]*(?:[0-9A-Za-z_]*pass(?:word|wd|wort|phrase)?|kennwort|secret|[0-9A-Za-z_]*token|api[ _-]?key|credentials?|zugangsdaten)s?[^0-9A-Za-z_\n]*\r?\n\s*)([^\r\n]+)",
     )
 });
 /// `name=value` in a list of properties, on a command line, in an environment.
@@ -92,6 +95,15 @@ impl Guard {
         }
         if self.is_secret(key) {
             return self.mask(value.as_bytes());
+        }
+        if value.len() > LOOKED_THROUGH {
+            // The hash of clear text could be tried; the digest cannot.
+            let head = self
+                .clean(&value[..value.floor_char_boundary(LOOKED_THROUGH)])
+                .into_owned();
+            let head = &head[..head.floor_char_boundary(LONGEST / 4)];
+            let text = format!("{head}… ({} bytes)", value.len());
+            return Held::Masked(text, self.mac(value.as_bytes()));
         }
         let clean = self.clean(value);
         match (&clean, cut(&clean)) {

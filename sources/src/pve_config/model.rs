@@ -155,7 +155,7 @@ impl<'g> Builder<'g> {
             let name = (kind.to_owned(), bounded(id));
             self.objects.entry(name).or_default();
         } else {
-            self.over(id);
+            self.over(&[kind, id]);
         }
     }
 
@@ -172,8 +172,11 @@ impl<'g> Builder<'g> {
         secret: &str,
         value: &str,
     ) {
+        if self.is_full((kind, id)) {
+            return self.over(&[kind, id, key, value]);
+        }
         let held = self.guard.hold(secret, value);
-        self.insert((kind, id), key, held, value);
+        self.insert((kind, id), key, held);
     }
 
     pub(super) fn put(&mut self, name: (&str, &str), key: &str, value: &str) {
@@ -183,14 +186,17 @@ impl<'g> Builder<'g> {
     /// A value that is kept as its keyed digest alone.
     pub(super) fn put_secret(&mut self, name: (&str, &str), key: &str, value: &[u8]) {
         let held = self.guard.mask(value);
-        self.insert(name, key, held, "");
+        self.insert(name, key, held);
     }
 
     /// One member of a set: order and repetition mean nothing.
     pub(super) fn member(&mut self, name: (&str, &str), key: &str, value: &str) {
+        if self.is_full(name) {
+            return self.over(&[name.0, name.1, key, value]);
+        }
         let held = self.guard.hold(key, value);
         let key = format!("{key}{MEMBER}{}", held.text());
-        self.insert(name, &key, held, value);
+        self.insert(name, &key, held);
     }
 
     /// Members of a list that is written with commas or blanks.
@@ -207,19 +213,21 @@ impl<'g> Builder<'g> {
         self.member(("file", &path), UNPARSED, line);
     }
 
-    fn insert(&mut self, (kind, id): (&str, &str), key: &str, held: Held, value: &str) {
-        let name = (kind.to_owned(), bounded(id));
-        let room = self.objects.len() < MOST_OBJECTS || self.objects.contains_key(&name);
-        if !room || self.keys >= MOST_IN_FILE {
-            self.over(&format!("{kind}\0{id}\0{key}\0{value}"));
-            return;
+    /// Whether the file, or this object, has as many keys as are told one by one. Asked before a value is looked through,
+    /// which is the dear part.
+    fn is_full(&self, (kind, id): (&str, &str)) -> bool {
+        if self.keys >= MOST_IN_FILE {
+            return true;
         }
-        let keys = self.objects.entry(name).or_default();
+        match self.objects.get(&(kind.to_owned(), bounded(id))) {
+            Some(keys) => keys.len() >= MOST_KEYS,
+            None => self.objects.len() >= MOST_OBJECTS,
+        }
+    }
+
+    fn insert(&mut self, (kind, id): (&str, &str), key: &str, held: Held) {
+        let keys = self.objects.entry((kind.to_owned(), bounded(id))).or_default();
         let key = bounded(key);
-        if keys.len() >= MOST_KEYS && !keys.contains_key(&key) {
-            self.over(&format!("{kind}\0{id}\0{key}\0{value}"));
-            return;
-        }
         match keys.get(&key) {
             // The same key twice: what both say counts, in their order.
             Some(first) if !key.contains(MEMBER) => {
@@ -254,7 +262,11 @@ impl<'g> Builder<'g> {
                 .get(scope)
                 .is_some_and(|list| list.len() >= MOST_RULES);
         if full {
-            self.over(&format!("{scope}\0{parts:?}"));
+            self.over(&[scope]);
+            for (key, value) in parts {
+                self.over_part(key);
+                self.over_part(value);
+            }
             return;
         }
         self.keys += parts.len();
@@ -265,12 +277,20 @@ impl<'g> Builder<'g> {
         self.rules.entry(bounded(scope)).or_default().push(keys);
     }
 
-    fn over(&mut self, what: &str) {
+    fn over(&mut self, parts: &[&str]) {
         let guard = self.guard;
-        let (digest, count) = self.rest.get_or_insert_with(|| (guard.digest(), 0));
-        digest.update(what.as_bytes());
-        digest.update(b"\0\0");
+        let (_, count) = self.rest.get_or_insert_with(|| (guard.digest(), 0));
         *count += 1;
+        for part in parts {
+            self.over_part(part);
+        }
+    }
+
+    fn over_part(&mut self, part: &str) {
+        if let Some((digest, _)) = &mut self.rest {
+            digest.update(&(part.len() as u64).to_le_bytes());
+            digest.update(part.as_bytes());
+        }
     }
 
     /// Whether something was past a bound.

@@ -170,7 +170,7 @@ async fn rights_are_told_one_by_one() {
     let bench = tree.begun().await;
     tree.write(
         "user.cfg",
-        "user:ops@pve:0:0:::::\nuser:new@pam:1:0::::x!kkkk:\ngroup:admins:new@pam,ops@pve:x:\n\nacl:1:/:@admins,new@pam:PVEAdmin:\nstrange:thing:\n",
+        "user:ops@pve:0:0:::::\nuser:new@pam:1:0:::::x!kkkk:\ngroup:admins:new@pam,ops@pve:x:\n\nacl:1:/:@admins,new@pam:PVEAdmin:\nstrange:thing:\n",
     );
     bench.until(|events| real(events).len() >= 6).await;
     let events = bench.stop().await;
