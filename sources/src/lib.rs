@@ -6,6 +6,7 @@ pub mod http;
 pub mod internal;
 pub mod journald;
 pub mod nats;
+pub mod pve_api;
 pub mod pve_config;
 pub mod pve_tasks;
 pub mod stdin;
@@ -22,6 +23,7 @@ pub fn register(registry: &mut Registry) {
     registry.source::<journald::Config>();
     registry.source::<nats::Config>();
     registry.source::<pve_config::Config>();
+    registry.source::<pve_api::Config>();
     registry.source::<pve_tasks::Config>();
     registry.source::<stdin::Config>();
     registry.source::<syslog::Config>();

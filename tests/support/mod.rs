@@ -4,6 +4,7 @@ pub mod books;
 pub mod http;
 pub mod loki;
 pub mod nats;
+pub mod pve;
 pub mod service;
 pub mod siem;
 pub mod small;

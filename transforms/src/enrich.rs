@@ -2,8 +2,11 @@
 //!
 //! - in: any event
 //! - out: all of them, in their order; each with the values of the rows that its fields lead to
+//! - with `inventory`, events about a guest get its name, pool and tags, as `pve_api` keeps them
 //! - no answer (no row for the key): the event goes on as it is, or with the `default` values, and is counted as a miss;
 //!   an event without the field is not looked up at all
+
+mod inventory;
 
 use std::collections::BTreeMap;
 
@@ -22,7 +25,13 @@ use crate::tables::write_key;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// What is looked up, one after the other: a later one can use what an earlier one found.
+    #[serde(default)]
     lookups: Vec<LookupConfig>,
+    /// Whether events about a guest (`pve.vmid`) get `pve.object.name`, `pve.object.pool` and `pve.object.tags` from what
+    /// a `pve_api` source of this program has seen. A guest that was destroyed is known for 24 h. It comes before
+    /// `lookups`, which can use them, and belongs behind `event_id`.
+    #[serde(default)]
+    inventory: bool,
 }
 
 /// One look into one table.
@@ -111,17 +120,21 @@ impl TransformConfig for Config {
 
     fn build(&self, cx: &Context) -> Result<Box<dyn Transform>, BuildErrors> {
         let mut errors = BuildErrors::new();
-        if self.lookups.is_empty() {
+        if self.lookups.is_empty() && !self.inventory {
             errors.push(
                 BuildError::key("lookups", "is empty, so that nothing is added")
-                    .help("add { table = \"…\", match = { column = \"field\" }, prefix = \"…\" }"),
+                    .help("add { table = \"…\", match = { column = \"field\" }, prefix = \"…\" }, or inventory = true"),
             );
         }
         let mut lookups = Vec::new();
         for (n, config) in self.lookups.iter().enumerate() {
             lookups.extend(errors.take(config.build(n, cx)));
         }
+        let names = self
+            .inventory
+            .then(|| inventory::Names::new(cx.inventory()));
         errors.finish(Box::new(Enrich {
+            names,
             lookups,
             key: Vec::new(),
             part: Vec::new(),
@@ -301,6 +314,7 @@ fn unknown(table: &Table, column: &str, key: String) -> Option<BuildError> {
 }
 
 struct Enrich {
+    names: Option<inventory::Names>,
     lookups: Vec<Lookup>,
     /// The key of the event at hand, and one value of it.
     key: Vec<u8>,
@@ -324,6 +338,9 @@ struct Target {
 
 impl Transform for Enrich {
     fn apply(&mut self, mut batch: Batch, out: &mut Outputs) {
+        if let Some(names) = &self.names {
+            names.apply(&mut batch, out);
+        }
         for lookup in &mut self.lookups {
             lookup.reader.renew();
             let mut missed = 0;

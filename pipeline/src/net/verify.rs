@@ -101,9 +101,11 @@ impl ServerCertVerifier for Verifier {
             let seen = Fingerprint::of(end_entity);
             if !self.pins.contains(&seen) {
                 // The fingerprint is public, and seeing it is what an operator needs after a renewal.
+                let pinned: Vec<String> = self.pins.iter().map(Fingerprint::to_string).collect();
                 return Err(Error::General(format!(
-                    "the server's certificate has the fingerprint {seen}, which is none of tls.fingerprint; \
-                     if the certificate was renewed, add this one to the list"
+                    "the server's certificate has the fingerprint {seen}, which is none of tls.fingerprint ({}); \
+                     if the certificate was renewed, add this one to the list",
+                    pinned.join(", ")
                 )));
             }
         }

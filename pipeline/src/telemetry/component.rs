@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::health::HealthCell;
-use super::metric::{Counter, Family, Gauge, Histogram};
+use super::metric::{Counter, Family, Gauge, Gauges, Histogram};
 use super::samples::{Merge, Samples};
 use crate::component::Kind;
 use crate::told::{OwnEvents, Told};
@@ -77,6 +77,8 @@ macro_rules! component_metrics {
             $($(#[$fdoc])* pub $family: Family<{ [$($flabel),+].len() }>,)*
             $($(#[$gdoc])* pub $gauge: Gauge,)*
             $($(#[$hdoc])* pub $histogram: Histogram,)*
+            /// Until when each node of a cluster has been asked, by its name [s since 1970].
+            pub api_poll_cursor: Gauges,
             health: HealthCell,
             teller: Teller,
         }
@@ -88,6 +90,7 @@ macro_rules! component_metrics {
                     $($family: Family::default(),)*
                     $($gauge: Gauge::default(),)*
                     $($histogram: Histogram::default(),)*
+                    api_poll_cursor: Gauges::default(),
                     health: HealthCell::default(),
                     teller,
                 }
@@ -107,6 +110,10 @@ macro_rules! component_metrics {
                     samples.counter($fname, $fhelp, &labels, value);
                 });)*
                 if live {
+                    self.api_poll_cursor.each(|node, value| {
+                        let key = ("api_poll_cursor_timestamp_seconds", vec![("node", node.to_owned())]);
+                        samples.gauge_of(key, "Until when a node of a cluster has been asked.", value, Merge::Max);
+                    });
                     $({
                         let value = self.$gauge.get();
                         if value != 0.0 || shows($gkinds, kind) {

@@ -46,6 +46,37 @@ impl Gauge {
     }
 }
 
+/// Gauges of one name that differ in one label, whose values are few and come from no attacker.
+#[derive(Debug, Default)]
+pub struct Gauges(RwLock<Vec<(String, Gauge)>>);
+
+impl Gauges {
+    /// Replaces the value of this label; of more labels than are kept apart the rest is left out.
+    pub fn set(&self, [label]: [&str; 1], value: f64) {
+        if let Some((_, gauge)) = self.0.read().iter().find(|(held, _)| held == label) {
+            gauge.set(value);
+            return;
+        }
+        let mut all = self.0.write();
+        if all.len() < SETS {
+            let gauge = Gauge::default();
+            gauge.set(value);
+            all.push((label.to_owned(), gauge));
+        }
+    }
+
+    /// What has this label is gone.
+    pub fn remove(&self, label: &str) {
+        self.0.write().retain(|(held, _)| held != label);
+    }
+
+    pub(super) fn each(&self, mut see: impl FnMut(&str, f64)) {
+        for (label, gauge) in self.0.read().iter() {
+            see(label, gauge.get());
+        }
+    }
+}
+
 /// Upper bounds of every histogram here [s]: from a local answer to a server in trouble.
 pub(super) const BOUNDS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,

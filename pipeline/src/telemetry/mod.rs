@@ -26,7 +26,7 @@ pub use component::{ComponentMetrics, Stage};
 pub use health::{Health, HealthCell};
 pub use limited::Limited;
 pub use log::{LogFormat, init_logs};
-pub use metric::{Counter, Family, Gauge, Histogram};
+pub use metric::{Counter, Family, Gauge, Gauges, Histogram};
 
 #[doc(hidden)]
 pub use tracing;

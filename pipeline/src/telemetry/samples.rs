@@ -63,7 +63,17 @@ impl Samples {
     }
 
     pub(super) fn gauge(&mut self, name: &'static str, help: &'static str, new: f64, merge: Merge) {
-        match self.values.get_mut(&(name, Vec::new())) {
+        self.gauge_of((name, Vec::new()), help, new, merge);
+    }
+
+    pub(super) fn gauge_of(
+        &mut self,
+        key: (&'static str, Vec<(&'static str, String)>),
+        help: &'static str,
+        new: f64,
+        merge: Merge,
+    ) {
+        match self.values.get_mut(&key) {
             Some((Value::Gauge { value, workers, .. }, _)) => {
                 *workers += 1.0;
                 *value = match merge {
@@ -73,7 +83,7 @@ impl Samples {
             }
             _ => {
                 self.values.insert(
-                    (name, Vec::new()),
+                    key,
                     (
                         Value::Gauge {
                             value: new,

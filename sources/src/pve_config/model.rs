@@ -226,7 +226,10 @@ impl<'g> Builder<'g> {
     }
 
     fn insert(&mut self, (kind, id): (&str, &str), key: &str, held: Held) {
-        let keys = self.objects.entry((kind.to_owned(), bounded(id))).or_default();
+        let keys = self
+            .objects
+            .entry((kind.to_owned(), bounded(id)))
+            .or_default();
         let key = bounded(key);
         match keys.get(&key) {
             // The same key twice: what both say counts, in their order.

@@ -81,7 +81,15 @@ pub(super) fn understand(event: &Event) -> Seen {
         "certificate" => "PVE-6061",
         "notification" => "PVE-6092",
         "mapping" => "PVE-7003",
-        "node" => "PVE-6072",
+        "node" => match (way, set("online").as_deref()) {
+            (Way::Changed, Some("0")) => "PVE-6004",
+            (Way::Changed, Some("1")) => "PVE-6005",
+            (Way::Created, _) if value("online", "new").is_some() => "PVE-6011",
+            (Way::Deleted, _) if value("online", "old").is_some() => "PVE-6012",
+            _ => "PVE-6072",
+        },
+        "cluster" if set("quorate").as_deref() == Some("0") => "PVE-6021",
+        "cluster" if set("quorate").as_deref() == Some("1") => "PVE-6022",
         "cluster"
             if event.str(NAMES.object_id) == Some("corosync")
                 || event
@@ -144,4 +152,32 @@ pub(super) fn state(event: &Event) -> Seen {
     Seen::new(code, "success")
         .actor("system")
         .with(NAMES.kind, "state")
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline::{events, testing};
+
+    #[test]
+    fn a_node_that_goes_and_a_quorum_that_is_lost_over_the_api_have_their_codes() {
+        let change = |kind: &str, key: &str, new: &str| {
+            events![{
+                "pve": {"origin": "api", "object": {"type": kind, "id": "pve2"},
+                    "changes": [{"key": key, "op": "change", "old": "", "new": new}]},
+                "event": {"type": ["change"]}, "host": {"name": "pve1"}, "message": "node pve2 changed",
+            }]
+        };
+        for (kind, key, new, code) in [
+            ("node", "online", "0", "PVE-6004"),
+            ("node", "online", "1", "PVE-6005"),
+            ("node", "ip", "192.0.2.7", "PVE-6072"),
+            ("cluster", "quorate", "0", "PVE-6021"),
+            ("cluster", "quorate", "1", "PVE-6022"),
+        ] {
+            let mut event_id = testing::transform::<super::super::Config>("");
+            let out = event_id.feed(change(kind, key, new));
+            let event = out.events()[0].to_json();
+            assert_eq!(event["event"]["code"], code, "{kind} {key}");
+        }
+    }
 }

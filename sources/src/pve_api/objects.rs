@@ -1,0 +1,272 @@
+//! Objects and their keys: what changed between two looks, as events like those of changed files.
+
+use std::collections::BTreeMap;
+
+use pipeline::lines::sha256;
+use pipeline::{Event, EventId, Field, SourceOut, Time, Value as Held, fields};
+use serde::{Deserialize, Serialize};
+
+/// Most objects of one kind of question that are remembered.
+const MOST: usize = 100_000;
+/// Longest value that is kept [bytes].
+const LONGEST: usize = 4096;
+/// Keys whose values are never told; that they changed is.
+const SECRET: [&str; 1] = ["keys"];
+
+/// The keys of an object.
+pub(super) type Keys = BTreeMap<String, String>;
+/// Objects by their type and id.
+pub(super) type Objects = BTreeMap<(&'static str, String), Keys>;
+
+/// An object as it is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    /// Grows with each change, so that each has an id of its own, whenever it is seen.
+    revision: u32,
+    /// `None`: it was deleted.
+    keys: Option<Keys>,
+}
+
+/// What is remembered, written down as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Memory {
+    /// Types that were read once; before that nothing is a change.
+    types: Vec<String>,
+    objects: BTreeMap<String, Kept>,
+}
+
+/// One changed object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) kind: &'static str,
+    pub(super) id: String,
+    /// `creation`, `change` or `deletion`.
+    pub(super) way: &'static str,
+    /// Key, old and new value.
+    rows: Vec<(String, Option<String>, Option<String>)>,
+    revision: u32,
+}
+
+impl Memory {
+    /// Compares what was read of these types with what is remembered, and remembers it.
+    pub(super) fn compare(&mut self, types: &[&'static str], now: Objects) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for kind in types {
+            let begins = !self.types.iter().any(|known| known == kind);
+            if begins {
+                self.types.push((*kind).to_owned());
+            }
+            let prefix = format!("{kind}\n");
+            for (name, kept) in self.objects.range_mut(prefix.clone()..) {
+                let Some(id) = name.strip_prefix(&prefix) else {
+                    break;
+                };
+                if kept.keys.is_some() && !now.contains_key(&(*kind, id.to_owned())) {
+                    let old = kept.keys.take().unwrap_or_default();
+                    kept.revision += 1;
+                    changes.push(Change {
+                        kind,
+                        id: id.to_owned(),
+                        way: "deletion",
+                        rows: old.into_iter().map(|(k, v)| (k, Some(v), None)).collect(),
+                        revision: kept.revision,
+                    });
+                }
+            }
+            for ((_, id), keys) in now.iter().filter(|((held, _), _)| held == kind) {
+                let name = format!("{prefix}{id}");
+                if self.objects.len() >= MOST && !self.objects.contains_key(&name) {
+                    continue;
+                }
+                let kept = self.objects.entry(name).or_default();
+                if kept.keys.as_ref() == Some(keys) {
+                    continue;
+                }
+                let way = if kept.keys.is_some() {
+                    "change"
+                } else {
+                    "creation"
+                };
+                let old = kept.keys.replace(keys.clone()).unwrap_or_default();
+                if begins {
+                    continue;
+                }
+                kept.revision += 1;
+                changes.push(Change {
+                    kind,
+                    id: id.clone(),
+                    way,
+                    rows: difference(old, keys),
+                    revision: kept.revision,
+                });
+            }
+        }
+        changes
+    }
+}
+
+fn difference(mut old: Keys, new: &Keys) -> Vec<(String, Option<String>, Option<String>)> {
+    let mut rows = Vec::new();
+    for (key, value) in new {
+        match old.remove(key) {
+            Some(held) if held == *value => {}
+            held => rows.push((key.clone(), held, Some(value.clone()))),
+        }
+    }
+    rows.extend(old.into_iter().map(|(key, held)| (key, Some(held), None)));
+    rows.sort();
+    rows
+}
+
+/// A value as it is kept: without secrets, and not endless. Of a secret a hash is, which tells that it changed.
+pub(super) fn keep(key: &str, value: &str, out: &SourceOut) -> String {
+    if SECRET.contains(&key) {
+        return sha256(value.as_bytes());
+    }
+    let clean = out.redact(value);
+    clean[..clean.floor_char_boundary(LONGEST)].to_owned()
+}
+
+/// Makes events of changed objects.
+pub(super) struct Maker {
+    cluster: String,
+    origin: Field,
+    kind: Field,
+    id: Field,
+    path: Field,
+    way: Field,
+    changes: Field,
+    change_keys: Field,
+}
+
+impl Maker {
+    pub(super) fn new(cluster: &str) -> Maker {
+        Maker {
+            cluster: cluster.to_owned(),
+            origin: Field::new("pve.origin"),
+            kind: Field::new("pve.object.type"),
+            id: Field::new("pve.object.id"),
+            path: Field::new("pve.object.path"),
+            way: Field::new("event.type"),
+            changes: Field::new("pve.changes"),
+            change_keys: Field::new("pve.change_keys"),
+        }
+    }
+
+    /// `host` is who told of it; `at` when it was seen, for nobody says when it happened.
+    pub(super) fn event(&self, change: &Change, host: &str, at: Time) -> Event {
+        let id = EventId::of_parts(&[
+            b"pve-audit/1",
+            b"api",
+            self.cluster.as_bytes(),
+            b"object",
+            change.kind.as_bytes(),
+            change.id.as_bytes(),
+            &change.revision.to_le_bytes(),
+            format!("{:?}", change.rows).as_bytes(),
+        ]);
+        let mut event = Event::new(id, at);
+        event.set(self.origin, "api");
+        event.set(self.kind, change.kind);
+        event.set(self.id, change.id.as_str());
+        if let ("acl", Some((path, _))) = (change.kind, change.id.split_once('|')) {
+            event.set(self.path, path);
+        }
+        event.set_str(fields::HOST_NAME, host);
+        event.set(self.way, Held::List(vec![change.way.into()]));
+        let rows = change.rows.iter().map(|(key, old, new)| {
+            let op = match (old, new) {
+                (None, _) => "add",
+                (_, None) => "remove",
+                _ => "change",
+            };
+            let secret = SECRET.contains(&key.as_str());
+            let mut row = vec![
+                ("key".into(), Held::from(key.as_str())),
+                ("op".into(), Held::from(op)),
+            ];
+            for (name, value) in [("old", old), ("new", new)] {
+                if let Some(value) = value {
+                    let value = if secret { "[redacted]" } else { value.as_str() };
+                    row.push((name.into(), Held::from(value)));
+                }
+            }
+            if secret {
+                row.push(("redacted".into(), Held::Bool(true)));
+            }
+            Held::Map(row)
+        });
+        event.set(self.changes, Held::List(rows.collect()));
+        let keys = change.rows.iter().map(|(key, ..)| Held::from(key.as_str()));
+        event.set(self.change_keys, Held::List(keys.collect()));
+        let what = match change.way {
+            "creation" => "is new",
+            "deletion" => "is gone",
+            _ => "changed",
+        };
+        event.set(
+            fields::MESSAGE,
+            format!("{} {} {what}", change.kind, change.id),
+        );
+        event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Type, id, keys.
+    type Given<'a> = (&'static str, &'a str, &'a [(&'a str, &'a str)]);
+
+    fn objects(some: &[Given<'_>]) -> Objects {
+        let keys = |keys: &[(&str, &str)]| {
+            let pairs = keys.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            pairs.collect::<Keys>()
+        };
+        some.iter()
+            .map(|(kind, id, k)| ((*kind, (*id).to_owned()), keys(k)))
+            .collect()
+    }
+
+    #[test]
+    fn what_was_there_first_is_no_change_and_each_change_has_its_own_id() {
+        let mut memory = Memory::default();
+        let maker = Maker::new("prod");
+        let first = objects(&[
+            ("user", "a@pve", &[("enable", "1")]),
+            ("user", "b@pve", &[]),
+        ]);
+        assert!(memory.compare(&["user"], first.clone()).is_empty());
+        let next = objects(&[
+            ("user", "a@pve", &[("comment", "x"), ("enable", "0")]),
+            ("user", "c@pve", &[]),
+        ]);
+        let again = memory.clone();
+        let changes = memory.compare(&["user"], next.clone());
+        let ways: Vec<_> = changes.iter().map(|c| (c.id.as_str(), c.way)).collect();
+        assert_eq!(
+            ways,
+            [
+                ("b@pve", "deletion"),
+                ("a@pve", "change"),
+                ("c@pve", "creation")
+            ]
+        );
+        // Killed before it was remembered: the same changes under the same ids.
+        let ids = |changes: &[Change]| -> Vec<EventId> {
+            let at = |c| maker.event(c, "pve1", Time(0)).id();
+            changes.iter().map(at).collect()
+        };
+        assert_eq!(
+            ids(&again.clone().compare(&["user"], next.clone())),
+            ids(&changes)
+        );
+        // Back and forth: the same difference, but another change.
+        memory.compare(&["user"], first);
+        let third = memory.compare(&["user"], next);
+        assert!(ids(&third).iter().all(|id| !ids(&changes).contains(id)));
+        // A type that was not read says nothing.
+        assert!(memory.compare(&["role"], Objects::new()).is_empty());
+    }
+}
