@@ -67,6 +67,13 @@ fn csv(ground: &Ground, args: &[&str]) -> Vec<BTreeMap<String, String>> {
         .collect()
 }
 
+/// The lines of the log that are stored; a question about them is recorded too, and is none of them.
+fn told(ground: &Ground) -> Vec<BTreeMap<String, String>> {
+    let mut rows = csv(ground, &["--node", "*", "--text", "line"]);
+    rows.retain(|row| row["message"].starts_with("line "));
+    rows
+}
+
 #[test]
 fn killed_again_and_again_every_event_is_there_once_and_every_question_gets_an_answer() {
     let (kills, per_kill) = if long() { (200, 2000) } else { (8, 1500) };
@@ -82,7 +89,7 @@ fn killed_again_and_again_every_event_is_there_once_and_every_question_gets_an_a
         let program = ground.start();
         std::thread::sleep(Duration::from_millis(random.u64(50..700)));
         // Asked in the middle of it: what was there stays there, and nothing is there twice.
-        let rows = csv(&ground, &["--node", "*", "--text", "line"]);
+        let rows = told(&ground);
         let mut ids: Vec<&String> = rows.iter().map(|row| &row["id"]).collect();
         ids.sort();
         ids.dedup();
@@ -94,14 +101,10 @@ fn killed_again_and_again_every_event_is_there_once_and_every_question_gets_an_a
     let program = ground.start();
     let wanted = messages(0..kills * per_kill);
     ground.until("everything has arrived", || {
-        csv(&ground, &["--text", "line", "--by", "day"])
-            .iter()
-            .map(|row| row["count"].parse::<usize>().unwrap())
-            .sum::<usize>()
-            >= wanted.len()
+        told(&ground).len() >= wanted.len()
     });
     assert_eq!(program.stop(), Some(0), "{}", ground.log());
-    let mut found: Vec<String> = csv(&ground, &["--text", "line"])
+    let mut found: Vec<String> = told(&ground)
         .into_iter()
         .map(|row| row["message"].clone())
         .collect();
@@ -201,7 +204,7 @@ fn day() -> Vec<Value> {
         all.push(event(
             &format!("22:58:0{n}"),
             "PVE-1002",
-            "login-failure",
+            "login",
             "failure",
             "root@pam",
             "203.0.113.45",
@@ -275,7 +278,7 @@ fn each_of_the_questions_people_ask_is_one_command() {
     assert_eq!(
         count(&[
             "--action",
-            "*login*",
+            "login",
             "--failed",
             "--from",
             "2026-03-14",
@@ -285,7 +288,7 @@ fn each_of_the_questions_people_ask_is_one_command() {
         6
     );
     assert_eq!(
-        count(&["--action", "*login*", "--failed", "--since", "24h"]),
+        count(&["--action", "login", "--failed", "--since", "24h"]),
         0
     );
     // What somebody did.
@@ -295,7 +298,10 @@ fn each_of_the_questions_people_ask_is_one_command() {
     );
     // Logins with address and time.
     assert_eq!(
-        get(&["--action", "login,ssh-login"], "source"),
+        get(
+            &["--action", "login,ssh-login", "--outcome", "success"],
+            "source"
+        ),
         ["192.0.2.11"]
     );
     // Migrations, consoles.
@@ -349,7 +355,7 @@ fn each_of_the_questions_people_ask_is_one_command() {
     let (code, shown) = ground.pvetrail(&["query", "show", id, "-c", "graph.toml", "--lang", "de"]);
     assert_eq!(code, Some(0), "{shown}");
     assert!(
-        shown.contains("m.keller@pam hat VM 104 (db-prod-1) auf pve1 gelöscht von 203.0.113.45"),
+        shown.contains("m.keller@pam hat VM 104 (db-prod-1) auf pve1 gelöscht"),
         "{shown}"
     );
     assert!(

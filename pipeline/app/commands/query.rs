@@ -27,9 +27,9 @@ use when::Zone;
 const EXAMPLES: &str = "\
 Questions people ask:
   who deleted guest 104              pvetrail query --object guest/104 --action '*-destroy'
-  failed logins, last 24 hours       pvetrail query --action '*login*' --failed --since 24h
+  failed logins, last 24 hours       pvetrail query --action login --failed --since 24h
   what somebody did                  pvetrail query --user alice@pve
-  logins: who, when, from where      pvetrail query --action login,ssh-login
+  logins: who, when, from where      pvetrail query --action login --outcome success
   which guests were migrated         pvetrail query --action '*-migrate'
   consoles opened in 30 days         pvetrail query --code '23*' --since 30d
   what changed on an object          pvetrail query --object vm/104 --explode
