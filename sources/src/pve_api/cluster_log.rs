@@ -205,7 +205,7 @@ impl Entry {
     fn read(row: &Value) -> Option<Entry> {
         Some(Entry {
             uid: number(row.get("uid")).unwrap_or_default(),
-            time: Time::from_secs(number(row.get("time"))?.clamp(0, 1 << 40)),
+            time: Time::from_secs(number(row.get("time"))?.clamp(0, 1 << 33)),
             node: text(row.get("node"))?,
             tag: text(row.get("tag")).unwrap_or_default(),
             pid: number(row.get("pid")),

@@ -36,6 +36,8 @@ pub(super) struct Node {
     answer: Option<(Rows, bool)>,
     /// How many rows the next question is for.
     pub(super) limit: usize,
+    /// How many it is for at most: fewer than [`WHOLE`] where an answer was longer than we hold.
+    pub(super) most: usize,
     /// When the whole list was read last.
     pub(super) whole_at: Option<Instant>,
     /// Since when tasks that ran are in no list.
@@ -63,6 +65,7 @@ impl Node {
             pending: VecDeque::new(),
             answer: None,
             limit: WHOLE,
+            most: WHOLE,
             whole_at: None,
             missing: BTreeMap::new(),
             heard: BTreeMap::new(),
@@ -78,10 +81,10 @@ impl Node {
         rows: Rows,
         asked: usize,
     ) -> Option<(Option<Time>, Option<Time>)> {
-        let whole = asked >= WHOLE;
+        let whole = asked >= self.most;
         let found = self.told.compare(&rows, asked, whole);
         if found.more {
-            (self.limit, self.dirty) = (WHOLE, true);
+            (self.limit, self.dirty) = (self.most, true);
             return None;
         }
         let Found {
@@ -123,7 +126,7 @@ impl Node {
         if whole {
             self.whole_at = Some(now);
         }
-        self.limit = FEW;
+        self.limit = FEW.min(self.most);
         self.answer = Some((rows, whole));
         if gap.is_some() {
             self.told.begin_anew();
@@ -182,7 +185,7 @@ impl Maker {
                     Time(0) => out.now(),
                     at => at,
                 };
-                let place = (node.lane_name(), node.name.as_str());
+                let place = ("the API's task list", node.name.as_str());
                 events.push(self.tasks.broken(place, &news.upid, why, at));
             }
             What::End(at, status) => {
@@ -290,10 +293,6 @@ impl Maker {
 }
 
 impl Node {
-    fn lane_name(&self) -> &'static str {
-        "the API's task list"
-    }
-
     /// A task that the cluster log speaks of, and no list: it is asked for when it does not show up.
     pub(super) fn heard_of(&mut self, upid: &str) {
         if !self.told.runs(upid) && !self.told.has_ended(upid) && self.heard.len() < WHOLE {

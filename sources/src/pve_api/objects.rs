@@ -40,7 +40,7 @@ pub(super) struct Memory {
 pub(super) struct Change {
     pub(super) kind: &'static str,
     pub(super) id: String,
-    /// `creation`, `change` or `deletion`.
+    /// `creation`, `change`, `deletion`; `state` where it is seen for the first time as one of a type that never was read.
     pub(super) way: &'static str,
     /// Key, old and new value.
     rows: Vec<(String, Option<String>, Option<String>)>,
@@ -88,14 +88,13 @@ impl Memory {
                     "creation"
                 };
                 let old = kept.keys.replace(keys.clone()).unwrap_or_default();
-                if begins {
-                    continue;
+                if !begins {
+                    kept.revision += 1;
                 }
-                kept.revision += 1;
                 changes.push(Change {
                     kind,
                     id: id.clone(),
-                    way,
+                    way: if begins { "state" } else { way },
                     rows: difference(old, keys),
                     revision: kept.revision,
                 });
@@ -173,7 +172,11 @@ impl Maker {
             event.set(self.path, path);
         }
         event.set_str(fields::HOST_NAME, host);
-        event.set(self.way, Held::List(vec![change.way.into()]));
+        if change.way == "state" {
+            event.set(fields::EVENT_KIND, "state");
+        } else {
+            event.set(self.way, Held::List(vec![change.way.into()]));
+        }
         let rows = change.rows.iter().map(|(key, old, new)| {
             let op = match (old, new) {
                 (None, _) => "add",
@@ -202,6 +205,7 @@ impl Maker {
         let what = match change.way {
             "creation" => "is new",
             "deletion" => "is gone",
+            "state" => "is there",
             _ => "changed",
         };
         event.set(
@@ -237,6 +241,8 @@ mod tests {
             ("user", "a@pve", &[("enable", "1")]),
             ("user", "b@pve", &[]),
         ]);
+        let begin = memory.compare(&["user"], first.clone());
+        assert!(begin.len() == 2 && begin.iter().all(|change| change.way == "state"));
         assert!(memory.compare(&["user"], first.clone()).is_empty());
         let next = objects(&[
             ("user", "a@pve", &[("comment", "x"), ("enable", "0")]),

@@ -9,11 +9,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use pipeline::pve::Known;
 use pipeline::{LaneId, SourceOut, Stopped};
 use serde_json::Value;
+use tokio::task::JoinSet;
 
 use super::client::{Client, Queue, Trouble};
 use super::cluster_log::{self, ClusterLog};
@@ -98,7 +97,8 @@ pub(super) struct Poller<'s> {
     client: Arc<Client>,
     out: SourceOut,
     plans: BTreeMap<Job, Plan>,
-    asked: FuturesUnordered<Asked>,
+    /// Under way, also while an answer waits to be handed over.
+    asked: JoinSet<(Job, Answer)>,
     nodes: BTreeMap<String, Node>,
     /// What `/cluster/tasks` said last of each node.
     digests: BTreeMap<String, u64>,
@@ -151,7 +151,7 @@ impl<'s> Poller<'s> {
         Poller {
             client: Arc::clone(&source.client),
             plans: jobs.into_iter().map(|job| (job, Plan::now())).collect(),
-            asked: FuturesUnordered::new(),
+            asked: JoinSet::new(),
             nodes: BTreeMap::new(),
             digests: BTreeMap::new(),
             maker: Maker {
@@ -186,8 +186,14 @@ impl<'s> Poller<'s> {
             tokio::select! {
                 biased;
                 () = &mut stopped => return Ok(()),
-                Some((job, answer)) = self.asked.next(), if !self.asked.is_empty() => {
-                    self.take(job, answer).await?;
+                Some(asked) = self.asked.join_next(), if !self.asked.is_empty() => {
+                    match asked {
+                        Ok((job, answer)) => self.take(job, answer).await?,
+                        // A bug in asking is one of this source.
+                        Err(why) if why.is_panic() => std::panic::resume_unwind(why.into_panic()),
+                        // Only a runtime that ends cancels it.
+                        Err(_) => return Ok(()),
+                    }
                     self.complain();
                 }
                 () = tokio::time::sleep_until(next.into()) => {}
@@ -214,7 +220,7 @@ impl<'s> Poller<'s> {
         }
         for job in due {
             let asked = self.ask(&job);
-            self.asked.push(asked);
+            self.asked.spawn(asked);
         }
         next
     }
@@ -262,7 +268,8 @@ impl<'s> Poller<'s> {
                 let stale = |n: &Node| n.whole_at.is_none_or(|at| at.elapsed() > WHOLLY);
                 let limit = match node {
                     Some(node) if !stale(node) => node.limit,
-                    _ => WHOLE,
+                    Some(node) => node.most,
+                    None => WHOLE,
                 };
                 let path = format!("nodes/{name}/tasks");
                 Box::pin(async move {
@@ -364,7 +371,7 @@ impl<'s> Poller<'s> {
         }
     }
 
-    /// A question went wrong. True if that concerns all questions.
+    /// A question went wrong.
     fn trouble(&mut self, what: &str, why: &Trouble, cost: &str) {
         if why.is_general() {
             let cost =

@@ -82,7 +82,7 @@ pub(super) fn read(data: &Value, node: &str) -> Rows {
         };
         let end = number(found.get("endtime")).map(|end| {
             let status = text(found.get("status")).unwrap_or_default();
-            (Time::from_secs(end.clamp(0, 1 << 40)), status)
+            (Time::from_secs(end.clamp(0, 1 << 33)), status)
         });
         let row = Row {
             upid: upid.to_owned(),
@@ -426,5 +426,24 @@ mod tests {
         let b = digests(&json!([ended(2), running]));
         assert_eq!(a, b);
         assert_ne!(a["pve1"], digests(&json!([ended(1), ended(2)]))["pve1"]);
+    }
+
+    #[test]
+    fn hostile_rows_are_told_as_broken_and_nothing_panics() {
+        let far = json!([
+            {"upid": upid(1), "endtime": i64::MAX, "status": null},
+            {"upid": upid(2), "endtime": -5, "status": {"a": 1}},
+            {"upid": upid(3), "endtime": 1e300, "status": [1]},
+            {"upid": upid(4), "endtime": "x"},
+            {"upid": "UPID:pve1:0000000A:0000000B:FFFFFFFF:x:1:a@b:", "endtime": u64::MAX},
+            {"upid": 7}, null, [], "UPID",
+        ]);
+        let rows = read(&far, "pve1");
+        assert_eq!((rows.rows.len(), rows.broken.len()), (5, 4));
+        let mut told = Told::default();
+        learn(&mut told, &rows);
+        assert!(told.compare(&rows, 5000, true).news.is_empty());
+        assert!(read(&json!({"data": 1}), "pve1").rows.is_empty());
+        digests(&far);
     }
 }

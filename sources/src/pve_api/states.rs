@@ -56,6 +56,7 @@ pub(super) struct States {
     origin: Field,
     object: [Field; 3],
     vmid: Field,
+    way: Field,
     watched: [Field; WATCHED.len()],
     ratios: [Field; 4],
 }
@@ -70,6 +71,7 @@ impl States {
             origin: Field::new("pve.origin"),
             object: ["pve.object.type", "pve.object.id", "pve.object.name"].map(Field::new),
             vmid: Field::new("pve.vmid"),
+            way: Field::new("event.type"),
             watched: WATCHED.map(state),
             ratios: ["cpu", "mem", "disk", "uptime"].map(state),
         }
@@ -181,6 +183,9 @@ impl States {
             }
         }
         let status = object.watched[0].as_deref().unwrap_or("unknown");
+        if status == "gone" {
+            event.set(self.way, Held::List(vec!["deletion".into()]));
+        }
         event.set(
             fields::MESSAGE,
             format!("{} {} is {status}", object.kind, object.id),

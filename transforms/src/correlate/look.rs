@@ -68,7 +68,10 @@ pub(super) fn kind(event: &Event) -> Kind {
         "api"
             if event.has(names.changes)
                 && event.has(names.object_type)
-                && !event.has(fields::PROCESS_NAME) =>
+                && !event.has(fields::PROCESS_NAME)
+                && event.str(fields::EVENT_KIND) != Some("state")
+                // Nobody takes a node or the quorum away with a call.
+                && !matches!(code, "PVE-6004" | "PVE-6005" | "PVE-6021" | "PVE-6022") =>
         {
             Kind::Difference
         }

@@ -147,16 +147,41 @@ pub(super) fn state(event: &Event) -> Seen {
     let code = match event.str(NAMES.object_type) {
         Some("vm" | "ct") => "PVE-6081",
         Some("storage") => "PVE-6082",
+        Some("user" | "token" | "acl" | "role" | "group" | "realm" | "tfa") => "PVE-3071",
         _ => "PVE-6079",
     };
-    Seen::new(code, "success")
+    let seen = Seen::new(code, "success")
         .actor("system")
-        .with(NAMES.kind, "state")
+        .with(NAMES.kind, "state");
+    match way(event) {
+        // It is there no more, which is its last state.
+        Way::Deleted => seen.with(NAMES.class, Value::List(vec!["deletion".into()])),
+        _ => seen,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use pipeline::{events, testing};
+
+    #[test]
+    fn a_state_is_no_act_and_the_last_one_says_so() {
+        for (kind, code) in [
+            ("vm", "PVE-6081"),
+            ("acl", "PVE-3071"),
+            ("node", "PVE-6079"),
+        ] {
+            let mut event_id = testing::transform::<super::super::Config>("");
+            let input = events![{
+                "pve": {"origin": "api", "object": {"type": kind, "id": "x"}, "state": {"status": "gone"}},
+                "event": {"kind": "state", "type": ["deletion"]}, "host": {"name": "pve1"}, "message": "m",
+            }];
+            let event = event_id.feed(input).events()[0].to_json();
+            assert_eq!(event["event"]["code"], code);
+            assert_eq!(event["event"]["kind"], "state");
+            assert_eq!(event["event"]["type"], serde_json::json!(["deletion"]));
+        }
+    }
 
     #[test]
     fn a_node_that_goes_and_a_quorum_that_is_lost_over_the_api_have_their_codes() {

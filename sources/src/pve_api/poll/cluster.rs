@@ -11,6 +11,9 @@ use crate::pve_api::client::Trouble;
 use crate::pve_api::rows::{self, text};
 use crate::pve_api::{Collect, access, cluster_log, node, objects, rights, states};
 
+/// Changes told at once.
+const PART: usize = 500;
+
 impl Poller<'_> {
     pub(super) fn take_rights(&mut self, answer: Result<Value, Trouble>) {
         let permissions = match answer {
@@ -144,7 +147,9 @@ impl Poller<'_> {
         }
         let objects = states::status(&data, &mut self.known, &self.out);
         if self.source.config.collect.contains(&Collect::Status) && !objects.is_empty() {
-            let changes = self.status.compare(&["node", "cluster"], objects);
+            let mut changes = self.status.compare(&["node", "cluster"], objects);
+            // What is there from the beginning is the inventory's to tell.
+            changes.retain(|change| change.way != "state");
             self.tell(changes, self.status_lane).await?;
         }
         self.learnt();
@@ -215,29 +220,29 @@ impl Poller<'_> {
         }
         let before = self.access.clone();
         let changes = self.access.compare(&types, objects);
-        if changes.is_empty() && self.access != before {
-            // The first look is no change, but has to be known after a restart.
-            return self
-                .out
-                .send(self.access_lane, Vec::new(), &self.access)
-                .await;
-        }
-        self.tell_access(changes).await
-    }
-
-    pub(super) async fn tell_access(
-        &mut self,
-        changes: Vec<objects::Change>,
-    ) -> Result<(), Stopped> {
-        if changes.is_empty() {
+        if changes.is_empty() && self.access == before {
             return self.out.idle(self.access_lane).await;
         }
+        self.tell_access(&changes, &before).await
+    }
+
+    /// Tells what changed, in parts; before the last of them a restart begins again, and tells the same.
+    async fn tell_access(
+        &mut self,
+        changes: &[objects::Change],
+        before: &objects::Memory,
+    ) -> Result<(), Stopped> {
         let now = self.out.now();
-        let events = changes
-            .iter()
-            .map(|change| self.objects.event(change, &self.host, now));
-        let events = events.collect();
-        self.out.send(self.access_lane, events, &self.access).await
+        let mut parts = changes.chunks(PART).peekable();
+        loop {
+            let part = parts.next().unwrap_or_default();
+            let event = |change| self.objects.event(change, &self.host, now);
+            let events = part.iter().map(event).collect();
+            if parts.peek().is_none() {
+                return self.out.send(self.access_lane, events, &self.access).await;
+            }
+            self.out.send(self.access_lane, events, before).await?;
+        }
     }
 
     pub(super) async fn tell(

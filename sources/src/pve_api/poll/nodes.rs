@@ -9,7 +9,7 @@ use super::{ANYWAY, AWAY_WAIT, Job, LONGEST_WAIT, MOST_NODES, Poller, SLOWLY, of
 use crate::pve_api::Collect;
 use crate::pve_api::client::Trouble;
 use crate::pve_api::details::{self, Detail};
-use crate::pve_api::node::{Maker, Node, WHOLE};
+use crate::pve_api::node::{FEW, Maker, Node};
 use crate::pve_api::rows::{self, News, What, text};
 
 impl Poller<'_> {
@@ -123,7 +123,8 @@ impl Poller<'_> {
             Ok(data) => data,
             Err(why) => {
                 if why == Trouble::TooLong && asked > 1 {
-                    node.limit = asked / 2;
+                    node.most = asked / 2;
+                    node.limit = node.limit.min(node.most);
                 }
                 if matches!(why, Trouble::Away(_)) && node.since_away.is_none() {
                     node.since_away = Some(0);
@@ -184,7 +185,7 @@ impl Poller<'_> {
             Some(n) => format!("; {n} tasks that ended meanwhile are told now"),
             None => String::new(),
         };
-        let wait = match (node.dirty, node.limit >= WHOLE && node.whole_at.is_none()) {
+        let wait = match (node.dirty, node.limit > FEW) {
             (_, true) => Duration::ZERO,
             (true, _) => self.source.interval,
             // Spread, so that not all nodes are asked in one moment.
