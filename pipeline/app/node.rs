@@ -121,8 +121,8 @@ pub(crate) struct Node {
     pub(crate) name: Option<String>,
     /// The name of its cluster; a single node has none.
     pub(crate) cluster: Option<String>,
-    /// Names and addresses of the nodes.
-    pub(crate) members: Vec<(String, Option<String>)>,
+    /// The names of its nodes.
+    pub(crate) members: Vec<String>,
     /// Whether the cluster agrees; `None` where nothing says so.
     pub(crate) quorate: Option<bool>,
 }
@@ -143,13 +143,7 @@ impl Node {
         let members: serde_json::Value = serde_json::from_str(&members).unwrap_or_default();
         let quorate = members["cluster"]["quorate"].as_i64().map(|q| q != 0);
         let members = members["nodelist"].as_object();
-        let members = members.map(|nodes| {
-            let ip = |node: &serde_json::Value| node["ip"].as_str().map(str::to_owned);
-            nodes
-                .iter()
-                .map(|(name, node)| (name.clone(), ip(node)))
-                .collect()
-        });
+        let members = members.map(|nodes| nodes.keys().cloned().collect());
         Node {
             name,
             cluster: cluster.filter(|name| !name.is_empty()),

@@ -171,28 +171,20 @@ pub(super) fn clock(root: &Root, node: &Node, findings: &mut Findings) {
         ),
     }
     if node.members.len() > 1 {
-        let names: Vec<&str> = node.members.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = node.members.iter().map(String::as_str).collect();
         let look = format!(
             "for n in {}; do echo $n $(ssh root@$n date +%s.%N); done",
             names.join(" ")
         );
-        // Names come from a file: what is shown is not to be run unseen.
-        let plain = names
-            .iter()
-            .all(|name| name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-'));
-        findings.note(
-            CHECK,
-            "compare the nodes with each other: more than 5 s apart is too much",
-            "",
-            match plain {
-                true => std::slice::from_ref(&look)
-                    .iter()
-                    .map(String::as_str)
-                    .collect::<Vec<_>>(),
-                false => Vec::new(),
-            }
-            .as_slice(),
-        );
+        // Names come from a file: what is shown may be run as it is.
+        let plain = |name: &&str| name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
+        let remedy: &[&str] = if names.iter().all(plain) {
+            &[&look]
+        } else {
+            &[]
+        };
+        let what = "compare the nodes with each other: more than 5 s apart is too much";
+        findings.note(CHECK, what, "", remedy);
     }
 }
 

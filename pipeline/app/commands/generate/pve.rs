@@ -293,15 +293,12 @@ fn graph(root: &Root, found: &Found, args: &Args, token: Option<&str>) -> String
              [transforms.once]\ntype = \"dedupe\"\ninputs = [\"tasks\", \"cluster\"]\n",
         );
     }
-    let addresses: Vec<String> = node
-        .members
-        .iter()
-        .filter_map(|(_, ip)| ip.clone())
-        .map(quoted)
-        .collect();
-    let nodes = match addresses.is_empty() {
-        true => "# cluster_nodes = [\"192.0.2.11\", \"192.0.2.12\"]     what comes from one of these was relayed".to_owned(),
-        false => format!("cluster_nodes = [{}]     # what comes from one of these was relayed", addresses.join(", ")),
+    let nodes = match node.members.is_empty() {
+        true => "# cluster_nodes = [\"pve1=192.0.2.11\", \"pve2=192.0.2.12\"]     # what comes from one of these was relayed".to_owned(),
+        false => format!(
+            "members = {}     # what comes from one of these was relayed",
+            quoted(path("/etc/pve/.members"))
+        ),
     };
     let _ = write!(
         text.text,
@@ -348,7 +345,7 @@ mod tests {
             node: Node {
                 name: Some("a\nb\"]".to_owned()),
                 cluster: Some("${HOME}\"\n[x]".to_owned()),
-                members: vec![("n".to_owned(), Some("\"".to_owned()))],
+                members: vec!["n".to_owned()],
                 quorate: None,
             },
             access: true,
