@@ -37,31 +37,33 @@ pub(super) struct Answer {
     pub(super) broken: Option<Trouble>,
 }
 
-/// Asks for so many entries, for fewer where one of them breaks the answer.
+/// Asks for so many entries; where one of them breaks the answer, for as many as stand in front of it.
 pub(super) async fn ask(client: &Client, most: usize) -> Result<Answer, Trouble> {
     let mut broken = None;
+    // Nothing can always be had; from `breaks` on it is known that nothing can.
+    let (mut good, mut breaks) = (0, most + 1);
+    let mut data = Value::Array(Vec::new());
     let mut asked = most;
-    loop {
+    while asked > good {
         let max = asked.to_string();
         match client
-            .get(Queue::Own, "cluster/log", &[("max", &max)])
+            .list(Queue::Own, "cluster/log", &[("max", &max)])
             .await
         {
-            Ok(mut answer) => {
-                return Ok(Answer {
-                    data: answer["data"].take(),
-                    asked,
-                    broken,
-                });
-            }
+            Ok(list) => (data, good) = (list, asked),
             // One entry with a backslash in it, and PVE cannot read what it has written.
-            Err(why @ (Trouble::Refused(500, _) | Trouble::TooLong)) if asked > 1 => {
-                broken = Some(why);
-                asked /= 2;
+            Err(why @ (Trouble::Refused(500, _) | Trouble::TooLong)) => {
+                (broken, breaks) = (Some(why), asked);
             }
             Err(why) => return Err(why),
         }
+        asked = good + (breaks - good) / 2;
     }
+    Ok(Answer {
+        data,
+        asked: good,
+        broken,
+    })
 }
 
 /// What an answer has brought.
@@ -146,7 +148,13 @@ impl ClusterLog {
             self.limit = WHOLE;
             return found;
         }
-        found.gap = !self.told.is_empty() && known == 0 && (!rows.is_empty() || whole);
+        found.gap = !self.told.is_empty()
+            && known == 0
+            && answer.broken.is_none()
+            && (!rows.is_empty() || whole);
+        if found.gap {
+            self.told.clear();
+        }
         entries.sort_by(|(a_id, a), (b_id, b)| (a.time, a.uid, a_id).cmp(&(b.time, b.uid, b_id)));
         for (id, entry) in entries {
             if let Some((upid, parsed)) = Upid::find(&entry.message) {
