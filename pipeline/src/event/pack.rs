@@ -22,8 +22,10 @@ use super::value::Value;
 use super::{Event, EventId};
 use crate::clock::Time;
 
+mod single;
 mod unpack;
 
+pub(crate) use single::{put_event, take_event};
 pub(crate) use unpack::{Block, Unpacker};
 
 /// Bytes of the head.

@@ -182,7 +182,7 @@ fn inline(field: Field, from: &mut From<'_>) -> Result<Slot, Broken> {
     Slot::inline(field, text).ok_or("a short text that is long")
 }
 
-fn take_tree(from: &mut From<'_>, depth: usize) -> Result<Value, Broken> {
+pub(super) fn take_tree(from: &mut From<'_>, depth: usize) -> Result<Value, Broken> {
     Ok(match from.array::<1>()?[0] {
         tree::NULL => Value::Null,
         tree::FALSE => Value::Bool(false),
@@ -214,7 +214,7 @@ fn take_tree(from: &mut From<'_>, depth: usize) -> Result<Value, Broken> {
 }
 
 /// Bytes that are read from the front.
-struct From<'a>(&'a [u8]);
+pub(super) struct From<'a>(pub(super) &'a [u8]);
 
 impl<'a> From<'a> {
     #[inline]
@@ -232,7 +232,7 @@ impl<'a> From<'a> {
     }
 
     #[inline]
-    fn u16(&mut self) -> Result<u16, Broken> {
+    pub(super) fn u16(&mut self) -> Result<u16, Broken> {
         self.array().map(u16::from_le_bytes)
     }
 
@@ -242,16 +242,16 @@ impl<'a> From<'a> {
     }
 
     #[inline]
-    fn u64(&mut self) -> Result<u64, Broken> {
+    pub(super) fn u64(&mut self) -> Result<u64, Broken> {
         self.array().map(u64::from_le_bytes)
     }
 
     #[inline]
-    fn i64(&mut self) -> Result<i64, Broken> {
+    pub(super) fn i64(&mut self) -> Result<i64, Broken> {
         self.array().map(i64::from_le_bytes)
     }
 
-    fn text(&mut self) -> Result<String, Broken> {
+    pub(super) fn text(&mut self) -> Result<String, Broken> {
         let len = self.u32()? as usize;
         let text = std::str::from_utf8(self.bytes(len)?).map_err(|_| "a text is not UTF-8")?;
         Ok(text.to_owned())
