@@ -18,6 +18,8 @@ pub const FOLDER: &str = "inbox";
 const LONGEST: u64 = 64 << 10;
 /// Most notes looked at in one go.
 const AT_ONCE: usize = 256;
+/// Most notes that wait; without an `internal` source nobody takes them.
+const MOST: usize = 10_000;
 /// What a note may be about: what a command can do, and nothing that another part of the program would tell.
 pub const CODES: [&str; 3] = ["PVE-9041", "PVE-9042", "PVE-9043"];
 
@@ -72,6 +74,11 @@ pub fn leave(data_dir: &Path, note: &Note) -> io::Result<()> {
         // Only where there is a folder for data: nobody's copy of a store gets a folder beside it.
         std::fs::create_dir(&folder)?;
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
+    }
+    if std::fs::read_dir(&folder)?.nth(MOST).is_some() {
+        return Err(io::Error::other(
+            "too many notes wait here; a source of type `internal` takes them",
+        ));
     }
     let name = format!("{}-{}-{:08x}", note.at, note.pid, fastrand::u32(..));
     let made = folder.join(format!(".{name}.new"));
@@ -195,6 +202,18 @@ mod tests {
         let (found, odd) = look(folder.path());
         assert_eq!((found.len(), odd.len()), (1, 4), "{odd:?}");
         assert_eq!(look(folder.path()).1.len(), 0);
+    }
+
+    #[test]
+    fn notes_that_nobody_takes_fill_no_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let inbox = folder.path().join(FOLDER);
+        std::fs::create_dir(&inbox).unwrap();
+        for n in 0..=MOST {
+            std::fs::write(inbox.join(n.to_string()), "").unwrap();
+        }
+        let why = leave(folder.path(), &note()).unwrap_err();
+        assert!(why.to_string().contains("`internal`"), "{why}");
     }
 
     #[test]

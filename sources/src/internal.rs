@@ -29,7 +29,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// The one lane of this source.
 const LANE: &str = "told";
 
-/// Reads what the program tells about itself: starts, reloads, gaps, sinks that fail, queues that fill.
+/// Reads what the program tells about itself: starts, reloads, gaps, sinks that fail, queues that fill, and who asked `query`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {

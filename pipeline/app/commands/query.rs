@@ -178,8 +178,14 @@ struct Question {
     /// Count by this instead of listing.
     #[arg(long, value_name = "KEY", conflicts_with = "explode")]
     by: Option<Key>,
-    /// With `--by`: only what is there so many times.
-    #[arg(long, alias = "count", value_name = "N", default_value_t = 1)]
+    /// Only what is there so many times; by user where `--by` does not say by what.
+    #[arg(
+        long,
+        alias = "count",
+        value_name = "N",
+        default_value_t = 1,
+        conflicts_with = "explode"
+    )]
     min_count: i64,
     /// One row for each changed key: what it was, what it is.
     #[arg(long)]
@@ -249,7 +255,11 @@ fn ask(question: &Question) -> Result<Exit, Exit> {
     question.doubts();
     let store = question.place.find()?;
     let reader = store.open()?;
-    let rows = if let Some(by) = question.by {
+    // `--count 5` alone asks for repeated failures, and those are somebody's.
+    let by = question
+        .by
+        .or((question.min_count > 1).then_some(Key::User));
+    let rows = if let Some(by) = by {
         group::run(question, &filter, by, &reader)?
     } else if question.explode {
         explode::run(question, &filter, &reader)?
