@@ -7,10 +7,12 @@
 
 mod blocks;
 mod columns;
+mod count;
 mod filter;
 mod matching;
 mod objects;
 mod read;
+mod resolve;
 mod rows;
 mod schema;
 mod trouble;
@@ -26,8 +28,9 @@ use pipeline::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use count::{By, Group};
 pub use filter::{Filter, Hours};
-pub use read::{Bodies, By, Group, Reader};
+pub use read::{Bodies, Reader};
 pub use rows::{ChangeRow, Row, Sample, State};
 pub use trouble::{Trouble, TroubleKind};
 

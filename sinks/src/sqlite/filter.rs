@@ -3,21 +3,16 @@
 //! Words of one kind are alternatives, kinds add up. A pattern becomes the list of the values that are there and fit, so that
 //! an index can be walked; where they are too many it is checked row by row. The index is the one with the fewest rows.
 
-use std::cell::Cell;
-use std::sync::Arc;
-
 use jiff::tz::TimeZone;
 use pipeline::{Catalogue, Time};
-use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 
 use super::matching::{Pattern, glob, is_wild};
+use super::resolve::{distinct, is_there, offer_functions};
 
 /// Most values an index is walked for; more are checked row by row.
 const MOST_WALKED: usize = 64;
-/// Most values looked at for a pattern.
-const MOST_LOOKED: usize = 20_000;
 /// Counting how many rows an index would give ends here.
 const MANY: i64 = 5_000;
 
@@ -67,12 +62,15 @@ pub struct Hours {
     pub zone: TimeZone,
 }
 
+/// What an index is walked for: a condition, and its parameters.
+pub(super) type Walk = (String, Vec<Value>);
+
 /// How rows are found.
 pub(super) struct Plan {
     /// The index that is walked.
     pub(super) index: &'static str,
     /// What it is walked for, one walk each; the parameters with it.
-    pub(super) walks: Vec<(String, Vec<Value>)>,
+    pub(super) walks: Vec<Walk>,
     /// About how many rows that gives; `MANY` means at least that many.
     pub(super) rows: i64,
     /// All conditions, for each row.
@@ -93,7 +91,7 @@ impl Plan {
 struct Condition {
     sql: String,
     params: Vec<Value>,
-    walk: Option<(&'static str, Vec<(String, Vec<Value>)>)>,
+    walk: Option<(&'static str, Vec<Walk>)>,
 }
 
 impl Filter {
@@ -309,7 +307,7 @@ impl Filter {
     /// The index with the fewest rows within the time asked for.
     fn choose(&self, db: &Connection, conditions: Vec<Condition>) -> rusqlite::Result<Plan> {
         let (range, bounds) = self.range();
-        let mut best: Option<(&'static str, Vec<(String, Vec<Value>)>, i64)> = None;
+        let mut best: Option<(&'static str, Vec<Walk>, i64)> = None;
         for condition in &conditions {
             let Some((index, walks)) = &condition.walk else {
                 continue;
@@ -440,43 +438,6 @@ fn column_condition(
     }))
 }
 
-/// The values of a column that begin so, each once, by leaps through the index; `None` if they are too many.
-fn distinct(
-    db: &Connection,
-    column: &str,
-    index: &str,
-    beginning: &str,
-) -> rusqlite::Result<Option<Vec<String>>> {
-    let mut next = db.prepare(&format!(
-        "SELECT {column} FROM events INDEXED BY {index} WHERE {column} > ?1 {} ORDER BY {column} LIMIT 1",
-        if index == "events_object" { "AND object_id IS NOT NULL" } else { "" }
-    ))?;
-    let mut first = db.prepare(&format!(
-        "SELECT {column} FROM events INDEXED BY {index} WHERE {column} >= ?1 {} ORDER BY {column} LIMIT 1",
-        if index == "events_object" { "AND object_id IS NOT NULL" } else { "" }
-    ))?;
-    let mut values = Vec::new();
-    let mut here: Option<String> = first.query_row([beginning], |row| row.get(0)).optional()?;
-    while let Some(value) = here {
-        if !value.starts_with(beginning) {
-            break;
-        }
-        here = next.query_row([&value], |row| row.get(0)).optional()?;
-        values.push(value);
-        if values.len() > MOST_LOOKED {
-            return Ok(None);
-        }
-    }
-    Ok(Some(values))
-}
-
-fn is_there(db: &Connection, kind: &str, id: &str) -> rusqlite::Result<bool> {
-    db.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM events INDEXED BY events_object WHERE object_type = ?1 AND object_id = ?2)",
-    )?
-    .query_row([kind, id], |row| row.get(0))
-}
-
 /// Each word of the question as a phrase of its own, so that nothing in it is an operator.
 fn words(question: &str) -> Option<String> {
     let phrase = |word: &str| {
@@ -489,45 +450,6 @@ fn words(question: &str) -> Option<String> {
     };
     let phrases: Vec<String> = question.split_whitespace().filter_map(phrase).collect();
     (!phrases.is_empty()).then(|| phrases.join(" "))
-}
-
-/// The functions conditions use: `fits` a pattern, `in_hours` of the day.
-fn offer_functions(
-    db: &Connection,
-    patterns: Vec<Vec<Pattern>>,
-    hours: Option<Hours>,
-) -> rusqlite::Result<()> {
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    let patterns = Arc::new(patterns);
-    db.create_scalar_function("fits", 2, flags, move |cx| {
-        let n: i64 = cx.get(0)?;
-        let Ok(text) = cx.get_raw(1).as_str() else {
-            return Ok(false);
-        };
-        let patterns = usize::try_from(n).ok().and_then(|n| patterns.get(n));
-        Ok(patterns.is_some_and(|patterns| patterns.iter().any(|pattern| pattern.fits(text))))
-    })?;
-    let Some(hours) = hours else {
-        return Ok(());
-    };
-    // The offset of a zone changes on the quarter of an hour at most.
-    let known: Cell<(i64, i64)> = Cell::new((i64::MIN, 0));
-    db.create_scalar_function("in_hours", 1, flags, move |cx| {
-        let millis: i64 = cx.get(0)?;
-        let quarter = millis.div_euclid(900_000);
-        if known.get().0 != quarter {
-            let second = quarter.saturating_mul(900);
-            let offset = jiff::Timestamp::from_second(second)
-                .map_or(0, |at| hours.zone.to_offset(at).seconds());
-            known.set((quarter, i64::from(offset)));
-        }
-        let minute = (millis.div_euclid(1000) + known.get().1).rem_euclid(86_400) / 60;
-        Ok(if hours.from <= hours.to {
-            (hours.from..hours.to).contains(&minute)
-        } else {
-            minute >= hours.from || minute < hours.to
-        })
-    })
 }
 
 #[cfg(test)]
