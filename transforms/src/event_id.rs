@@ -28,7 +28,8 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use pipeline::catalogue::Catalogue;
 use pipeline::{
-    Batch, BuildError, BuildErrors, Context, Event, Outputs, Time, Told, Transform, TransformConfig,
+    Batch, BuildError, BuildErrors, Context, Event, Outputs, Time, Told, Transform,
+    TransformConfig, ValueRef, fields,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -228,13 +229,33 @@ fn understand(event: &mut Event, now: Time) -> Seen {
     {
         return seen;
     }
+    if named && !known {
+        let seen = event.str(fields::MESSAGE).and_then(firewall::conntrack);
+        return seen.unwrap_or_else(|| origin_of(unknown(event), event, "firewall"));
+    }
     if !known && !header::take_off(event, now) {
         return origin_of(unknown(event), event, "syslog");
     }
     let journal = event.has(n.unit) || origin.as_deref() == Some("journal");
     let line = lines::Line::of(event);
-    let seen = lines::understand(line).unwrap_or_else(|| unknown(event));
+    let forged = !matches!(line.program, "sudo" | "su") && is_person(event);
+    let seen = Some(line)
+        .filter(|_| !forged)
+        .and_then(lines::understand)
+        .unwrap_or_else(|| unknown(event));
     origin_of(seen, event, if journal { "journal" } else { "syslog" })
+}
+
+/// Whether the journal knows that a person's process wrote it. Anyone may call himself `pvedaemon` there; only `sudo` and
+/// `su` speak with the number of the one who calls them.
+fn is_person(event: &Event) -> bool {
+    let uid = match event.get(NAMES.uid) {
+        Some(ValueRef::Str(text)) => text.parse().ok(),
+        Some(ValueRef::Int(uid)) => Some(uid),
+        _ => None,
+    };
+    // 65534 is nobody, under whom daemons run.
+    uid.is_some_and(|uid| (1000..65_534).contains(&uid))
 }
 
 fn origin_of(seen: Seen, event: &Event, origin: &'static str) -> Seen {

@@ -66,12 +66,14 @@ pub(super) fn pve(line: Line<'_>) -> Option<Seen> {
     }
     if let Some(rest) = text.strip_prefix("pam_unix(proxmox-ve-auth:auth): authentication failure;")
     {
-        // The same attempt a second time, in PAM's words.
-        let part = |name: &str| rest.split(name).nth(1)?.split_whitespace().next();
-        let user = rest.rsplit(" user=").next().unwrap_or_default();
-        let seen = Seen::new("PVE-1002", "failure").object("user", format!("{user}@pam"));
-        let seen = seen.user(format!("{user}@pam")).evidence();
-        return Some(seen.from(part("rhost=").unwrap_or_default()));
+        // The same attempt a second time, in PAM's words. The address is safe from the left, the name is all that follows.
+        let (address, user) = pam_failure(rest);
+        let mut seen = Seen::new("PVE-1002", "failure").object("user", "");
+        if let Some(user) = user {
+            let user = format!("{user}@pam");
+            seen = tried(seen.object("user", user.clone()), &user);
+        }
+        return Some(seen.evidence().from(address));
     }
     let (_, rest) = ident(text)?;
     let quoted = |before: &str| rest.strip_prefix(before)?.strip_suffix('\'');
@@ -106,14 +108,84 @@ fn refused(rest: &str) -> Seen {
     };
     let places: Vec<usize> = rest.match_indices(" msg=").map(|(at, _)| at).collect();
     let known: Vec<usize> = places.iter().copied().filter(begins).collect();
+    let parts = |at: usize| (&rest[..at], &rest[at + " msg=".len()..]);
     let (user, reason) = match (known.as_slice(), places.as_slice()) {
-        ([at], _) | ([], [at]) => (&rest[..*at], &rest[at + " msg=".len()..]),
+        ([at], _) if explained(parts(*at)) => parts(*at),
+        ([], [at]) => parts(*at),
         _ => (rest, ""),
     };
-    let seen = Seen::new("PVE-1002", "failure")
-        .object("user", user)
-        .user(user);
+    let seen = tried(Seen::new("PVE-1002", "failure").object("user", user), user);
     seen.from(address).because(reason)
+}
+
+/// Whether a reason has no ` msg=` but those of the name that it repeats: one more may be the true beginning, of a reason that
+/// is not known here.
+fn explained((user, reason): (&str, &str)) -> bool {
+    let count = |text: &str| text.matches(" msg=").count();
+    count(reason) == 0 || count(user) > 0 && count(reason) == count(user) && reason.contains(user)
+}
+
+/// Who somebody said to be. A text that is no name of a user is kept as it was typed: taking it apart would make up a name.
+fn tried(seen: Seen, user: &str) -> Seen {
+    let realm = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text
+                .bytes()
+                .all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
+    };
+    let is_name = user.rsplit_once('@').is_some_and(|(name, last)| {
+        realm(last) && !name.is_empty() && !name.contains([' ', ':', '/', '\t', '\n', '\r'])
+    });
+    if is_name {
+        return seen.user(user);
+    }
+    let n = &*NAMES;
+    seen.actor("user")
+        .with(n.user, user)
+        .with(n.user_name, user)
+}
+
+/// `logname= uid=0 euid=0 tty= ruser= rhost=ADDRESS  user=NAME`: PAM leaves the name out where there is no such user.
+fn pam_failure(rest: &str) -> (&str, Option<&str>) {
+    let rest = rest.split_once(" rhost=").map_or("", |(_, rest)| rest);
+    match rest.split_once(' ') {
+        Some((address, user)) => (address, user.trim_start().strip_prefix("user=")),
+        None => (rest, None),
+    }
+}
+
+/// Lines of `pam_unix` about a session or a refusal: evidence of what the program itself tells.
+fn pam(text: &str, code: &'static str, refused: &'static str) -> Option<Seen> {
+    let (_, rest) = text.strip_prefix("pam_unix(")?.split_once("): ")?;
+    let mut seen = Seen::new(code, "success").object("user", "").evidence();
+    if let Some(rest) = rest.strip_prefix("authentication failure;") {
+        let (address, user) = pam_failure(rest);
+        seen = Seen::new(refused, "failure").object("user", "").evidence();
+        if let Some(user) = user {
+            seen = seen.object("user", user).user(user);
+        }
+        return Some(seen.from(address).because("authentication failure"));
+    }
+    if let Some(why) = rest.strip_prefix("check pass; ") {
+        return Some(
+            Seen {
+                code: refused,
+                outcome: "failure",
+                ..seen
+            }
+            .because(why),
+        );
+    }
+    let rest = rest.split_once(" for user ")?.1;
+    // `root(uid=0) by alice(uid=1000)`: where one acts for another, the other is the user.
+    let (effective, by) = rest.split_once(" by ").unwrap_or((rest, ""));
+    let name = |text: &str| text.split('(').next().unwrap_or_default().trim().to_owned();
+    let (effective, by) = (name(effective), name(by));
+    let user = match (by.is_empty(), code) {
+        (false, "PVE-1023" | "PVE-1024") => by,
+        _ => effective,
+    };
+    Some(seen.object("user", user.clone()).user(user))
 }
 
 /// sshd, and its children since OpenSSH 9.8.
@@ -144,8 +216,8 @@ pub(super) fn ssh(line: Line<'_>) -> Option<Seen> {
             .evidence();
         return Some(with_port(seen.from(address), port).because("no such user"));
     }
-    if text.starts_with("pam_unix(sshd:session): session closed for user ") {
-        let user = text.rsplit(' ').next().unwrap_or_default();
+    if let Some(rest) = text.strip_prefix("pam_unix(sshd:session): session closed for user ") {
+        let user = rest.trim();
         return Some(
             Seen::new("PVE-1022", "success")
                 .object("user", user)
@@ -161,25 +233,42 @@ pub(super) fn ssh(line: Line<'_>) -> Option<Seen> {
         return Some(seen.from(address).evidence());
     }
     if text.starts_with("pam_unix(sshd:") {
-        let user = text
-            .split("user ")
-            .nth(1)
-            .or_else(|| text.split("user=").nth(1))?;
-        let user = user.split(['(', ' ']).next().unwrap_or_default();
-        let code = if text.contains("session opened") {
-            "PVE-1020"
-        } else {
-            "PVE-1021"
-        };
-        let outcome = if code == "PVE-1020" {
-            "success"
-        } else {
-            "failure"
-        };
+        return pam(text, "PVE-1020", "PVE-1021");
+    }
+    if let Some(rest) = text.strip_prefix("error: PAM: ") {
+        let (why, rest) = rest.split_once(" for ")?;
+        let rest = rest.strip_prefix("illegal user ").unwrap_or(rest);
+        let (user, address) = rest.rsplit_once(" from ")?;
+        let seen = Seen::new("PVE-1021", "failure")
+            .object("user", user)
+            .user(user)
+            .evidence();
+        return Some(seen.from(address).because(why));
+    }
+    // The end of an attempt, whose failures are told one by one; of one without a password this is all there is.
+    if let Some(rest) = text
+        .strip_prefix("Connection closed by ")
+        .or_else(|| text.strip_prefix("Connection reset by "))
+        .or_else(|| text.strip_prefix("Disconnected from "))
+        && let Some(rest) = rest
+            .strip_prefix("invalid user ")
+            .or_else(|| rest.strip_prefix("authenticating user "))
+    {
+        let (rest, port) = rest.rsplit_once(" port ")?;
+        let (user, address) = rest.rsplit_once(' ')?;
+        let seen = Seen::new("PVE-1021", "failure")
+            .object("user", user)
+            .user(user)
+            .evidence();
+        let port = port.split(' ').next().and_then(|port| port.parse().ok());
+        return Some(with_port(seen.from(address), port));
+    }
+    if text.starts_with("Server listening on ") || text.starts_with("Received signal ") {
         return Some(
-            Seen::new(code, outcome)
-                .object("user", user)
-                .user(user)
+            Seen::new("PVE-6078", "success")
+                .object("service", "sshd")
+                .actor("system")
+                .local()
                 .evidence(),
         );
     }
@@ -206,15 +295,7 @@ fn with_port(seen: Seen, port: Option<i64>) -> Seen {
 pub(super) fn sudo(line: Line<'_>) -> Option<Seen> {
     let text = line.text.trim_start();
     if text.starts_with("pam_unix(sudo") {
-        let user = text.split(" by ").nth(1).unwrap_or_default();
-        let user = user.split('(').next().unwrap_or_default();
-        return Some(
-            Seen::new("PVE-1023", "success")
-                .object("user", user)
-                .local()
-                .user(user)
-                .evidence(),
-        );
+        return pam(text, "PVE-1023", "PVE-1023").map(Seen::local);
     }
     let (user, rest) = text.split_once(" : ")?;
     let part = |name: &str| {
@@ -245,10 +326,7 @@ pub(super) fn su(line: Line<'_>) -> Option<Seen> {
         None => (false, line.text),
     };
     if text.starts_with("pam_unix(su") {
-        let user = text.split(" by ").nth(1).unwrap_or_default();
-        let user = user.split('(').next().unwrap_or_default();
-        let seen = Seen::new("PVE-1024", "success").object("user", user);
-        return Some(seen.user(user).local().evidence());
+        return pam(text, "PVE-1024", "PVE-1024").map(Seen::local);
     }
     let (effective, rest) = text.strip_prefix("(to ")?.split_once(") ")?;
     let (user, _) = rest.rsplit_once(" on ").unwrap_or((rest, ""));
@@ -272,6 +350,18 @@ pub(super) fn login(line: Line<'_>) -> Option<Seen> {
                 .user(user)
                 .local(),
         );
+    }
+    if text.starts_with("pam_unix(login:") {
+        return pam(text, "PVE-1025", "PVE-1025").map(Seen::local);
+    }
+    if let Some(rest) = text.strip_prefix("LOGIN ON ") {
+        let (_, user) = rest.split_once(" BY ")?;
+        let seen = Seen::new("PVE-1025", "success").object("user", user);
+        return Some(seen.user(user).local().evidence());
+    }
+    if text.starts_with("ROOT LOGIN ") {
+        let seen = Seen::new("PVE-1025", "success").object("user", "root");
+        return Some(seen.user("root").local().evidence());
     }
     if text.starts_with("FAILED LOGIN") {
         let user = text

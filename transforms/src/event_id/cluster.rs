@@ -109,6 +109,32 @@ pub(super) fn ha(line: Line<'_>) -> Option<Seen> {
             .local();
         return Some(changed(seen, old, new));
     }
+    if let Some(rest) = text.strip_prefix("crm command ") {
+        let (command, why) = rest.split_once(" error - ")?;
+        let sid = command.split(' ').nth(1)?.trim_matches('\'');
+        let mut seen = service("PVE-6035", sid)
+            .with(NAMES.command, command)
+            .evidence();
+        seen.outcome = "failure";
+        return Some(seen.because(why));
+    }
+    for (before, code) in [
+        ("migrate service '", "PVE-6035"),
+        ("relocate service '", "PVE-6035"),
+        ("service status ", "PVE-6037"),
+    ] {
+        if let Some(rest) = text.strip_prefix(before) {
+            let sid = rest.split(['\'', ' ']).next()?;
+            return Some(service(code, sid).evidence().because(text));
+        }
+    }
+    if text.contains("lost lock '") || text.contains("master seems offline") {
+        let seen = Seen::new("PVE-6031", "success")
+            .object("ha_resource", line.node)
+            .actor("ha")
+            .local();
+        return Some(seen.because(text).evidence());
+    }
     super::system::daemon(line)
 }
 
@@ -126,6 +152,22 @@ fn service(code: &'static str, sid: &str) -> Seen {
         None => seen,
     }
 }
+
+/// What pmxcfs says while all is well.
+const ROUTINE: [&str; 12] = [
+    "received log",
+    "received sync request",
+    "received all states",
+    "leader is ",
+    "synced members",
+    "all data is up to date",
+    "data verification successful",
+    "dfsm_deliver_queue",
+    "starting data synchronization",
+    "sent all ",
+    "waiting for updates from leader",
+    "update cluster info",
+];
 
 /// `[domain] prio: text`
 pub(super) fn pmxcfs(line: Line<'_>) -> Option<Seen> {
@@ -146,7 +188,14 @@ pub(super) fn pmxcfs(line: Line<'_>) -> Option<Seen> {
         _ if text.starts_with("members: ") || text.starts_with("starting data syncronisation") => {
             Some(of("PVE-6025")?.evidence())
         }
-        _ if line.text.contains("crit: ") => Some(of("PVE-6078")?.because(text)),
+        _ if line.text.contains("crit: ") => {
+            let mut seen = of("PVE-6078")?.object("service", "pmxcfs").because(text);
+            seen.outcome = "failure";
+            Some(seen)
+        }
+        _ if ROUTINE.iter().any(|known| text.starts_with(known)) => {
+            Some(of("PVE-6078")?.object("service", "pmxcfs").evidence())
+        }
         _ => None,
     }
 }
@@ -187,6 +236,27 @@ pub(super) fn corosync(line: Line<'_>) -> Option<Seen> {
         }
         "TOTEM" if text.starts_with("A new membership") => {
             Some(of("PVE-6025", line.node.to_owned())?.because(text))
+        }
+        "TOTEM" | "QUORUM"
+            if [
+                "Members[",
+                "Sync ",
+                "Token has not",
+                "A processor failed",
+                "Retransmit List",
+            ]
+            .iter()
+            .any(|known| text.starts_with(known)) =>
+        {
+            Some(
+                of("PVE-6025", line.node.to_owned())?
+                    .because(text)
+                    .evidence(),
+            )
+        }
+        "KNET" | "MAIN" | "CFG" | "SERV" => {
+            let seen = of("PVE-6078", "corosync".to_owned())?.object("service", "corosync");
+            Some(seen.because(text).evidence())
         }
         _ => None,
     }

@@ -3,7 +3,7 @@
 use pipeline::{Event, Time, Value, fields};
 
 use super::names::NAMES;
-use super::seen::{Seen, fold};
+use super::seen::{Seen, cut, fold};
 
 /// A line of it, understood; the time of the line becomes that of the event. `None` where it is none.
 pub(super) fn understand(event: &mut Event) -> Option<Seen> {
@@ -68,7 +68,17 @@ pub(super) fn understand(event: &mut Event) -> Option<Seen> {
         let word = verdict
             .trim_start_matches("policy ")
             .trim_start_matches("PVEFW-");
-        seen = seen.with(n.verdict, word.to_ascii_lowercase());
+        let word = cut(word, 64).to_ascii_lowercase();
+        let way = match word.as_str() {
+            "accept" => Some("allowed"),
+            "drop" | "reject" => Some("denied"),
+            _ => None,
+        };
+        if let Some(way) = way {
+            let words = ["connection", way].map(Value::from);
+            seen = seen.with(n.class, Value::List(words.to_vec()));
+        }
+        seen = seen.with(n.verdict, word);
     }
     for pair in packet.split(' ') {
         let Some((key, value)) = pair.split_once('=') else {
@@ -81,17 +91,82 @@ pub(super) fn understand(event: &mut Event) -> Option<Seen> {
                     seen = seen.with(n.destination, address);
                 }
             }
-            "PROTO" => seen = seen.with(n.transport, value.to_ascii_lowercase()),
+            "PROTO" => seen = seen.with(n.transport, transport(value)),
+            "IN" if !value.is_empty() => seen = seen.with(n.interface_in, value),
+            "OUT" if !value.is_empty() => seen = seen.with(n.interface_out, value),
             "SPT" => seen = number(seen, n.port, value),
             "DPT" => seen = number(seen, n.destination_port, value),
             "MAC" => seen = seen.with(n.mac, value),
             _ => {}
         }
     }
-    if seen.address.is_some() {
+    if let Some(address) = &seen.address {
+        let kind = if address.contains(':') {
+            "ipv6"
+        } else {
+            "ipv4"
+        };
         seen.attribution = Some("direct");
+        seen = seen.with(n.network_type, kind);
     }
     Some(seen)
+}
+
+/// A line of the connection tracker, which the same file has with the host option `log_nf_conntrack`:
+/// `[NEW] tcp 6 120 SYN_SENT src=… dst=… sport=… dport=…`. What stands in front of the bracket differs.
+pub(super) fn conntrack(text: &str) -> Option<Seen> {
+    let n = &*NAMES;
+    let (kind, rest) = ["[NEW]", "[UPDATE]", "[DESTROY]"]
+        .iter()
+        .find_map(|kind| Some((*kind, text.split_once(kind)?.1)))?;
+    let word = kind.trim_matches(['[', ']']).to_ascii_lowercase();
+    let mut seen = Seen::new("PVE-4301", "success")
+        .actor("system")
+        .object("firewall_rule", "conntrack")
+        .evidence()
+        .with(n.verdict, word)
+        .with(n.origin, "firewall");
+    let mut words = rest.split_whitespace();
+    if let Some(name) = words.next() {
+        seen = seen.with(n.transport, transport(name));
+    }
+    let mut target = None;
+    for pair in words {
+        let Some((key, value)) = pair.split_once('=') else {
+            continue;
+        };
+        match key {
+            "src" if seen.address.is_none() => seen = seen.from(value),
+            "dst" if target.is_none() => target = fold(value),
+            "sport" if !seen.more.iter().any(|(field, _)| *field == n.port) => {
+                seen = number(seen, n.port, value);
+            }
+            "dport"
+                if !seen
+                    .more
+                    .iter()
+                    .any(|(field, _)| *field == n.destination_port) =>
+            {
+                seen = number(seen, n.destination_port, value);
+            }
+            _ => {}
+        }
+    }
+    Some(match target {
+        Some(target) => seen.with(n.destination, target),
+        None => seen,
+    })
+}
+
+/// A protocol's name; the log has the number of one it does not know.
+fn transport(text: &str) -> String {
+    match text {
+        "1" => "icmp".to_owned(),
+        "6" => "tcp".to_owned(),
+        "17" => "udp".to_owned(),
+        "58" => "ipv6-icmp".to_owned(),
+        _ => cut(text, 32).to_ascii_lowercase(),
+    }
 }
 
 fn number(seen: Seen, field: pipeline::Field, text: &str) -> Seen {

@@ -76,13 +76,20 @@ pub(super) fn of_task(upid: Upid<'_>, exit: Option<Exit>) -> Seen {
 /// `starting task UPID…`, `end task UPID… OK`, and the worker's own first line.
 fn task(line: Line<'_>) -> Option<Seen> {
     let n = &*NAMES;
-    let (whole, upid) = Upid::find(line.text)?;
-    let (before, after) = line.text.split_once(whole)?;
-    let phase = if before.ends_with("end task ") {
-        "end"
-    } else {
-        "start"
+    let (before, rest) = line.text.split_at(line.text.find("UPID:")?);
+    // Text that a user chose stands behind `<user> update VM`; a name in angle brackets holds no space.
+    let (phase, known) = match ident(before).map(|(_, words)| words) {
+        Some("starting task ") => ("start", true),
+        Some("end task ") => ("end", true),
+        Some(_) => return None,
+        None if before == "end task " => ("end", true),
+        None => ("start", is_begin(before)),
     };
+    if !known {
+        return None;
+    }
+    let (upid, after) = Upid::read(rest).ok()?;
+    let whole = &rest[..rest.len() - after.len()];
     let exit = (phase == "end").then(|| Exit::of(after.trim()));
     let mut seen = of_task(upid, exit).evidence();
     seen = seen.with(n.upid, whole).with(n.phase, phase);
@@ -95,7 +102,34 @@ fn task(line: Line<'_>) -> Option<Seen> {
             }
         }
     }
+    if line.program == "pvescheduler" && upid.user == "root@pam" {
+        seen.actor = Some("schedule");
+    }
     Some(local_tool(line, seen))
+}
+
+/// The worker's own first words, before its UPID: `start VM 100: `, `starting vnc proxy `, `re-starting service ssh: `.
+fn is_begin(before: &str) -> bool {
+    const VERBS: [&str; 15] = [
+        "start ",
+        "stop ",
+        "shutdown ",
+        "reset ",
+        "requesting reboot of ",
+        "suspend ",
+        "resume ",
+        "destroy ",
+        "migrate ",
+        "clone ",
+        "starting ",
+        "stopping ",
+        "re-starting ",
+        "reloading ",
+        "update new package list: ",
+    ];
+    before.len() < 128
+        && !before.contains(['<', '>', '\n'])
+        && VERBS.iter().any(|verb| before.starts_with(verb))
 }
 
 /// `100: text`

@@ -74,7 +74,7 @@ fn read(line: &str, now: Time) -> Option<Header<'_>> {
         !text.is_empty()
             && text
                 .bytes()
-                .all(|c| c.is_ascii_alphanumeric() || b"-._/".contains(&c))
+                .all(|c| c.is_ascii_alphanumeric() || b"-._/()@+~".contains(&c))
     };
     if !is_name(node) {
         return None;
@@ -106,7 +106,7 @@ fn traditional(stamp: &str, now: Time) -> Option<Time> {
     let months = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ];
-    let month = months.iter().position(|name| *name == &stamp[..3])? as i8 + 1;
+    let month = months.iter().position(|name| stamp.starts_with(name))? as i8 + 1;
     let number = |range| {
         stamp
             .get::<std::ops::Range<usize>>(range)?
@@ -167,6 +167,8 @@ mod tests {
             "Xyz 26 09:45:10 pve1 a: b",
             "2026 pve1 a: b",
             "Jan 26 09:45:1é pve1 a: b",
+            "Jaé 26 09:45:10 pve1 a: b",
+            "(Té            x",
         ] {
             assert!(read(none, now).is_none(), "{none}");
         }

@@ -35,9 +35,11 @@ pub(super) fn understand(line: Line<'_>) -> Option<Seen> {
         "pvedaemon" | "pveproxy" | "spiceproxy" | "pvestatd" | "pvescheduler" | "pveupdate"
         | "pve-guests" | "qm" | "pct" | "vzdump" | "pvesh" | "pvecm" | "pveum" | "ha-manager"
         | "pveam" | "pvenode" | "pvesr" | "pvesm" | "task" | "qmigrate" | "vzmigrate"
-        | "IPCC.xs" | "pve-firewall" | "qmeventd" => auth::pve(line)
-            .or_else(|| guests::pve(line))
-            .or_else(|| system::daemon(line)),
+        | "IPCC.xs" | "pve-firewall" | "proxmox-firewall" | "pvefw-logger" | "qmeventd" => {
+            auth::pve(line)
+                .or_else(|| guests::pve(line))
+                .or_else(|| system::daemon(line))
+        }
         "sshd" | "sshd-session" | "sshd-auth" => auth::ssh(line),
         "sudo" => auth::sudo(line),
         "su" => auth::su(line),

@@ -35,4 +35,7 @@ names! {
     query = "url.query", params = "pve.params", file = "log.file.path", changed_file = "file.path", appname = "log.syslog.appname", chain = "pve.firewall.chain", mac = "pve.firewall.mac",
     verdict = "pve.firewall.action", count = "pve.count", unit = "systemd.unit", snapshot = "pve.snapshot",
     vsphere_host = "pve.vsphere.host",
+    interface_in = "observer.ingress.interface.name", interface_out = "observer.egress.interface.name",
+    network_type = "network.type",
+    uid = "process.user.id",
 }

@@ -1,11 +1,13 @@
 //! Lines of every kind, and what they mean.
 
+mod hostile;
+
 use super::*;
 use pipeline::{events, testing};
 use serde_json::{Value, json};
 
 fn mapped(input: Vec<Event>) -> Vec<Value> {
-    let mut event_id = testing::transform::<Config>("");
+    let mut event_id = testing::transform::<Config>("policy = []");
     event_id
         .feed(input)
         .events()
