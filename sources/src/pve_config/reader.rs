@@ -14,9 +14,25 @@ use tokio::sync::oneshot;
 
 use super::scan::{Look, Scanner};
 
-/// Folders whose reader is at work, in this process: a source that is built again must not start a second one beside a
+/// Whose reader is at work where, in this process: a source that is built again must not start a second one beside a
 /// stuck one.
-static AT_WORK: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+static AT_WORK: LazyLock<Mutex<HashSet<(String, PathBuf)>>> = LazyLock::new(Mutex::default);
+
+/// At work until it is dropped, even by a panic.
+struct Busy((String, PathBuf));
+
+impl Busy {
+    fn new(who: &(String, PathBuf)) -> Busy {
+        AT_WORK.lock().insert(who.clone());
+        Busy(who.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        AT_WORK.lock().remove(&self.0);
+    }
+}
 
 /// How often progress is looked at.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -40,38 +56,41 @@ pub(super) enum Came {
     Unreadable(String),
     /// Nothing came back for the time limit.
     Stuck,
+    /// The thread is gone.
+    Died,
 }
 
 impl Reader {
-    /// `None` while the reader of an earlier start is stuck in this folder.
+    /// Whether the reader of an earlier start of this source is still in this folder.
+    pub(super) fn is_busy(id: &str, root: &Path) -> bool {
+        AT_WORK.lock().contains(&(id.to_owned(), root.to_owned()))
+    }
+
     pub(super) fn start(
-        root: &Path,
+        (id, root): (&str, &Path),
         mut scanner: Scanner,
         progress: Arc<AtomicU64>,
         limit: Duration,
-    ) -> std::io::Result<Option<Reader>> {
-        if AT_WORK.lock().contains(root) {
-            return Ok(None);
-        }
+    ) -> std::io::Result<Reader> {
         let (ask, asked) = mpsc::channel::<oneshot::Sender<Answer>>();
-        let root = root.to_owned();
+        let who = (id.to_owned(), root.to_owned());
         std::thread::Builder::new()
             .name("pve_config".to_owned())
             .spawn(move || {
                 while let Ok(answer) = asked.recv() {
-                    AT_WORK.lock().insert(root.clone());
+                    let busy = Busy::new(&who);
                     let look = scanner.look();
-                    AT_WORK.lock().remove(&root);
+                    drop(busy);
                     // Whoever asked may have ended.
                     let _ = answer.send(look);
                 }
             })?;
-        Ok(Some(Reader {
+        Ok(Reader {
             ask,
             progress,
             under_way: None,
             limit,
-        }))
+        })
     }
 
     /// One look, or word that nothing comes back.
@@ -81,7 +100,7 @@ impl Reader {
             None => {
                 let (tell, told) = oneshot::channel();
                 if self.ask.send(tell).is_err() {
-                    return Came::Unreadable("the reader has died".to_owned());
+                    return Came::Died;
                 }
                 told
             }
@@ -92,7 +111,7 @@ impl Reader {
             match tokio::time::timeout(GLANCE, &mut answer).await {
                 Ok(Ok(Ok(look))) => return Came::Look(Box::new(look)),
                 Ok(Ok(Err(why))) => return Came::Unreadable(why),
-                Ok(Err(_)) => return Came::Unreadable("the reader has died".to_owned()),
+                Ok(Err(_)) => return Came::Died,
                 Err(_) => {}
             }
             let now = self.progress.load(Ordering::Relaxed);
@@ -103,5 +122,46 @@ impl Reader {
                 return Came::Stuck;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::guard::Guard;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_frozen_folder_holds_up_nobody_and_is_read_when_it_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("user.cfg"), "user:a@pam:1:0:::::\n").unwrap();
+        let guard = Arc::new(Guard::new(Arc::default(), b"k"));
+        let progress = Arc::new(AtomicU64::new(0));
+        let mut scanner = Scanner::new(
+            folder.path(),
+            guard,
+            false,
+            Vec::new(),
+            Arc::clone(&progress),
+        );
+        let (thaw, frozen) = mpsc::channel::<()>();
+        let mut frozen = Some(frozen);
+        scanner.before_look = Some(Box::new(move || {
+            // Only the first look hangs.
+            if let Some(frozen) = frozen.take() {
+                let _ = frozen.recv();
+            }
+        }));
+        let limit = Duration::from_millis(200);
+        let who = ("frozen", folder.path());
+        let mut reader = Reader::start(who, scanner, progress, limit).unwrap();
+        assert!(matches!(reader.look().await, Came::Stuck));
+        assert!(Reader::is_busy(who.0, who.1));
+        assert!(matches!(reader.look().await, Came::Stuck));
+        thaw.send(()).unwrap();
+        let Came::Look(look) = reader.look().await else {
+            panic!("it answers again");
+        };
+        assert_eq!(look.changed.len(), 1);
+        assert!(!Reader::is_busy(who.0, who.1));
     }
 }

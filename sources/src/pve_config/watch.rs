@@ -100,16 +100,15 @@ impl Watch<'_> {
             Arc::clone(&progress),
         );
         let limit = self.source.config.timeout.get();
-        let started = Reader::start(root, scanner, progress, limit)?;
-        let Some(mut reader) = started else {
-            self.unreadable("the reader of an earlier start is stuck in it", out);
+        let who = (self.source.id.as_str(), root.as_path());
+        let began = tokio::time::Instant::now();
+        while Reader::is_busy(who.0, who.1) {
+            if began.elapsed() >= limit {
+                self.unreadable("the reader of an earlier start is stuck in it", out);
+            }
             self.rest(out, IDLE).await?;
-            // The engine starts the source again.
-            return Err(End::Failed(SourceError(format!(
-                "{} has not answered since an earlier start",
-                root.display()
-            ))));
-        };
+        }
+        let mut reader = Reader::start(who, scanner, progress, limit)?;
         while !out.stopping() {
             let came = {
                 let stopped = out.stopped();
@@ -121,6 +120,10 @@ impl Watch<'_> {
             match came {
                 Came::Look(look) => self.see(*look, out).await?,
                 Came::Unreadable(why) => self.unreadable(&why, out),
+                Came::Died => {
+                    let why = "the reader has died; the source starts again".to_owned();
+                    return Err(End::Failed(SourceError(why)));
+                }
                 Came::Stuck => {
                     let limit = self.source.config.timeout;
                     self.unreadable(&format!("it has not answered for {limit}"), out);
