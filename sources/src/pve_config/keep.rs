@@ -170,11 +170,14 @@ impl Kept {
         struct At {
             path: String,
         }
-        let place = |(key, doc): (&String, &Box<str>)| {
-            let at: At = serde_json::from_str(doc).ok()?;
-            Some((key.clone(), at.path))
-        };
-        self.docs.iter().filter_map(place).collect()
+        let mut places = Vec::with_capacity(self.docs.len());
+        for (key, doc) in &self.docs {
+            // It was written by this program and its checksum was right.
+            if let Ok(at) = serde_json::from_str::<At>(doc) {
+                places.push((key.clone(), at.path));
+            }
+        }
+        places
     }
 
     /// Adds what changed to `lines`; it counts after [`Kept::commit`].

@@ -1,6 +1,6 @@
 //! The source at work: looks, remembers, tells.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -88,7 +88,7 @@ impl From<std::io::Error> for End {
 }
 
 impl Watch<'_> {
-    async fn run(&mut self, root: &PathBuf, out: &mut SourceOut) -> Result<(), End> {
+    async fn run(&mut self, root: &Path, out: &mut SourceOut) -> Result<(), End> {
         let again: Vec<Change> = self.kept.open.iter().cloned().collect();
         self.send(&again, out).await?;
         let progress = Arc::new(AtomicU64::new(0));
@@ -100,7 +100,7 @@ impl Watch<'_> {
             Arc::clone(&progress),
         );
         let limit = self.source.config.timeout.get();
-        let who = (self.source.id.as_str(), root.as_path());
+        let who = (self.source.id.as_str(), root);
         let began = tokio::time::Instant::now();
         while Reader::is_busy(who.0, who.1) {
             if began.elapsed() >= limit {

@@ -40,6 +40,13 @@ pub(super) fn understand(event: &Event) -> Seen {
     let set = |key: &str| value(key, "new");
     let three = |codes: [&'static str; 3]| codes[way as usize];
     let code = match object {
+        // Its file lies in another node's folder now.
+        "vm" if way == Way::Changed && set("node").is_some_and(|node| !node.is_empty()) => {
+            "PVE-2011"
+        }
+        "ct" if way == Way::Changed && set("node").is_some_and(|node| !node.is_empty()) => {
+            "PVE-2111"
+        }
         "vm" => three(["PVE-2001", "PVE-2014", "PVE-2002"]),
         "ct" => three(["PVE-2101", "PVE-2114", "PVE-2102"]),
         "user" => match (way, set("enable").as_deref()) {
@@ -55,6 +62,8 @@ pub(super) fn understand(event: &Event) -> Seen {
             _ => three(["PVE-3041", "PVE-3042", "PVE-3043"]),
         },
         "tfa" => three(["PVE-3051", "PVE-3052", "PVE-3053"]),
+        // A job that reads users in, not a realm.
+        "realm" if file(event).is_some_and(|path| path.ends_with("jobs.cfg")) => "PVE-7004",
         "realm" => three(["PVE-3061", "PVE-3062", "PVE-3063"]),
         "firewall_rule" => match way {
             Way::Changed if value("pos", "new").is_some() => "PVE-4004",
@@ -63,6 +72,15 @@ pub(super) fn understand(event: &Event) -> Seen {
         "firewall_options" => match set("enable").as_deref() {
             Some("0") => "PVE-4006",
             Some("1") => "PVE-4007",
+            // Off is what counts where nothing is said, but on nodes.
+            _ if value("enable", "old").as_deref() == Some("1")
+                && set("enable").is_none_or(|new| new.is_empty())
+                && !event
+                    .str(NAMES.object_id)
+                    .is_some_and(|id| id.starts_with("node/")) =>
+            {
+                "PVE-4006"
+            }
             _ => "PVE-4005",
         },
         "firewall_group" => three(["PVE-4011", "PVE-4012", "PVE-4013"]),
@@ -80,6 +98,13 @@ pub(super) fn understand(event: &Event) -> Seen {
         "ha_resource" => "PVE-6033",
         "certificate" => "PVE-6061",
         "notification" => "PVE-6092",
+        "mapping"
+            if event
+                .str(NAMES.object_id)
+                .is_some_and(|id| id.starts_with("cpu/")) =>
+        {
+            "PVE-7002"
+        }
         "mapping" => "PVE-7003",
         "node" => match (way, set("online").as_deref()) {
             (Way::Changed, Some("0")) => "PVE-6004",
@@ -91,10 +116,15 @@ pub(super) fn understand(event: &Event) -> Seen {
         "cluster" if set("quorate").as_deref() == Some("0") => "PVE-6021",
         "cluster" if set("quorate").as_deref() == Some("1") => "PVE-6022",
         "cluster"
+            if event
+                .str(NAMES.object_id)
+                .is_some_and(|id| id.starts_with("metrics/")) =>
+        {
+            "PVE-6091"
+        }
+        "cluster"
             if event.str(NAMES.object_id) == Some("corosync")
-                || event
-                    .str(n.changed_file)
-                    .is_some_and(|path| path.ends_with("corosync.conf")) =>
+                || file(event).is_some_and(|path| path.ends_with("corosync.conf")) =>
         {
             "PVE-7011"
         }
@@ -107,6 +137,10 @@ pub(super) fn understand(event: &Event) -> Seen {
         seen.target = Some(target);
     }
     seen.actor("unknown")
+}
+
+fn file(event: &Event) -> Option<&str> {
+    event.str(NAMES.changed_file)
 }
 
 fn way(event: &Event) -> Way {
