@@ -36,8 +36,9 @@ pub(crate) fn take_event(bytes: &[u8]) -> Result<Event, Broken> {
         let path = from.text()?;
         let value = take_tree(&mut from, 0)?;
         match Field::find(&path) {
-            Some(field) => event.set(field, value),
-            None => event.set_tree(&path, value),
+            // Beside a map there may be fields below it.
+            Some(field) if !matches!(value, Value::Map(_)) => event.set(field, value),
+            _ => event.set_tree(&path, value),
         }
     }
     if from.0.is_empty() {

@@ -27,7 +27,7 @@ pub(crate) struct Unpacker {
 }
 
 /// Why a block is none. Its checksum was good, so this is a mistake of ours or somebody else's work.
-type Broken = &'static str;
+pub(super) type Broken = &'static str;
 
 impl Unpacker {
     /// The events of a block. `events` is a list of used ones whose memory is taken, `pool` gives the memory for the texts.
