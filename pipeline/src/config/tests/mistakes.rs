@@ -53,7 +53,7 @@ fn json_has_places_and_remedies() {
     let expected = serde_json::json!([{
         "severity": "error", "file": "site.toml", "line": 1, "column": 1, "end_line": 1, "end_column": 7,
         "path": "colour", "message": "a configuration has no key `colour`",
-        "help": "its keys are `data_dir`, `cluster`, `admin`, `redaction`, `log`, `tests`, `sources`, `transforms`, `sinks` and `enrichment_tables`",
+        "help": "its keys are `data_dir`, `cluster`, `language`, `admin`, `redaction`, `log`, `tests`, `sources`, `transforms`, `sinks` and `enrichment_tables`",
         "note": null,
     }]);
     assert_eq!(json, expected);
