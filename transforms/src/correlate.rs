@@ -25,6 +25,7 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 use pipeline::{
@@ -49,7 +50,7 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Lines of calls and their tasks are remembered for so long after they came.
 const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(2 * 3600);
 /// What has ended, and lines that forked nothing.
-const COOLING: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+const COOLING: std::time::Duration = std::time::Duration::from_secs(30 * 60);
 /// A task whose end never comes is forgotten after this.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
 /// Words of the journal that are remembered, because the cluster log may say them again.
@@ -125,6 +126,7 @@ impl StatefulConfig for Config {
             language: cx.language(),
             members: self.members.clone(),
             hosts,
+            inventory: Some(pipeline::pve::Inventory::shared(cx.data_dir())),
             ..Correlate::default()
         }))
     }
@@ -154,6 +156,8 @@ struct Correlate {
     members: PathBuf,
     /// When the list of members was read last, and how it looked.
     looked: Option<(Time, Vec<u8>)>,
+    /// What the sources know of the cluster.
+    inventory: Option<Arc<pipeline::pve::Inventory>>,
     hosts: Hosts,
     sessions: Sessions,
     pools: Pools,
@@ -350,10 +354,16 @@ impl Correlate {
             match due {
                 Due::Change(no) => {
                     self.change_due(no, forced, out);
+                    self.change_end(no, out);
                     self.push_forget(now, Due::ForgetChange(no));
                 }
                 Due::Line(no) => {
                     self.line_due(no, forced, out);
+                    if let Some(mut event) = self.take_event(no) {
+                        // Whoever was taken for its author has told it otherwise.
+                        self.resolve_into(no, &mut event);
+                        self.tell(event, out);
+                    }
                     self.push_forget(now, Due::ForgetLine(no));
                 }
                 _ => {}
@@ -458,6 +468,13 @@ impl Correlate {
         if before.as_ref() != Some(&text) {
             for (node, ip) in hosts::parse_members(&text) {
                 self.hosts.add_member(ip, Some(&node));
+            }
+        }
+        if let Some(inventory) = &self.inventory {
+            for (name, node) in inventory.snapshot().nodes() {
+                if let Some(ip) = node.address {
+                    self.hosts.add_member(ip.to_canonical(), Some(name));
+                }
             }
         }
         self.looked = Some((now, text));

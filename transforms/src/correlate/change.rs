@@ -83,9 +83,10 @@ impl Change {
 
 /// The key of an object. Rules of a firewall are named by their place, which other changes move; an ACL is named only in
 /// the body of the call.
-pub(super) fn object_key(object: &str, id: &str) -> String {
+pub(super) fn object_key(code: &str, object: &str, id: &str) -> String {
     let id = match object {
         "acl" => "",
+        "user" if code == look::PASSWORD => "password",
         "firewall_rule" => id
             .rsplit_once('/')
             .filter(|(_, place)| !place.is_empty() && place.bytes().all(|c| c.is_ascii_digit()))
@@ -122,7 +123,7 @@ impl Correlate {
         let id = event.str(NAMES.object_id).unwrap_or_default();
         let keys = vec![
             change_key(&host, &user, code, &vmid).into(),
-            object_key(object, id).into(),
+            object_key(code, object, id).into(),
         ];
         let local = match event.str(fields::PROCESS_NAME) {
             Some("pvedaemon" | "pveproxy") | None => event.str(NAMES.attribution) == Some("local"),
@@ -154,8 +155,9 @@ impl Correlate {
             return self.copy_left_out(out);
         }
         let id = event.str(NAMES.object_id).unwrap_or_default();
-        let mut keys: Vec<Box<str>> = vec![object_key(object, id).into()];
-        let loose: Box<str> = object_key(object, "").into();
+        let code = event.str(fields::EVENT_CODE).unwrap_or_default();
+        let mut keys: Vec<Box<str>> = vec![object_key(code, object, id).into()];
+        let loose: Box<str> = object_key(code, object, "").into();
         if !keys.contains(&loose) {
             keys.push(loose);
         }
@@ -245,6 +247,13 @@ impl Correlate {
                     self.tell(event, out);
                 }
             }
+        }
+    }
+
+    /// Nothing is held beyond its time: what no author told goes on without one.
+    pub(super) fn change_end(&mut self, no: u64, out: &mut Outputs) {
+        if let Some(event) = self.take_change(no) {
+            self.tell(event, out);
         }
     }
 
@@ -535,12 +544,12 @@ impl Correlate {
     fn task_of(&self, change: u64) -> Option<EventId> {
         let change = self.changes.get(&change)?;
         let vmid = change.keys.first()?.rsplit('\n').next()?;
-        let near = |upid: &Upid<'_>| {
+        let near = |upid: &Upid<'_>, _: Option<i64>| {
             upid.node == &*change.host
                 && *change.user == *upid.user
                 && (upid.start.0 - change.time.0).abs() <= 5 * SECOND
         };
-        self.task_with(vmid, near)
+        self.task_with(vmid, false, near)
     }
 
     /// The task that a difference is part of.
@@ -549,25 +558,38 @@ impl Correlate {
         let event = difference.event.as_ref()?;
         let vmid = event.get(NAMES.vmid).and_then(pipeline::ValueRef::as_int)?;
         let at = difference.time.0;
-        self.task_with(&vmid.to_string(), |upid| {
+        // A file that comes or goes, and a lock, belong to whatever runs; other keys may be edited by hand meanwhile.
+        let code = event.str(fields::EVENT_CODE).unwrap_or_default();
+        let comes_or_goes = matches!(code, "PVE-2001" | "PVE-2002" | "PVE-2101" | "PVE-2102");
+        let whole = comes_or_goes
+            || matches!(event.get(NAMES.change_keys), Some(pipeline::ValueRef::List([key])) if key.as_ref().as_str() == Some("lock"));
+        self.task_with(&vmid.to_string(), whole, |upid, ended| {
             // The start is by the clock of its node, which may be another one.
             let clocks = if upid.node == &*difference.host {
                 0
             } else {
                 60 * SECOND
             };
-            (at - upid.start.0) >= -2 * SECOND - clocks
-                && (at - upid.start.0) <= 15 * SECOND + clocks
+            let near = |other: i64| (at - other).abs() <= 15 * SECOND + clocks;
+            let during = at >= upid.start.0 - clocks && ended.is_none_or(|end| at <= end + clocks);
+            near(upid.start.0) || ended.is_some_and(near) || (whole && during)
         })
     }
 
-    fn task_with(&self, vmid: &str, fits: impl Fn(&Upid<'_>) -> bool) -> Option<EventId> {
+    fn task_with(
+        &self,
+        vmid: &str,
+        any: bool,
+        fits: impl Fn(&Upid<'_>, Option<i64>) -> bool,
+    ) -> Option<EventId> {
         let tasks = self.guests.get(vmid)?;
         tasks.iter().rev().take(64).find_map(|no| {
             let task = self.tasks.get(no)?;
             let upid = Upid::parse(&task.upid).ok()?;
-            let writes = !matches!(upid.kind, "vzdump") && !look::is_console(upid.kind);
-            (writes && fits(&upid)).then(|| self.record(*no)).flatten()
+            let writes = (any || upid.kind != "vzdump") && !look::is_console(upid.kind);
+            (writes && fits(&upid, task.end_at))
+                .then(|| self.record(*no))
+                .flatten()
         })
     }
 
@@ -688,10 +710,10 @@ mod tests {
     #[test]
     fn a_rule_is_looked_for_where_it_may_have_moved() {
         assert_eq!(
-            object_key("firewall_rule", "vm/210/rules/0"),
-            object_key("firewall_rule", "vm/210/rules")
+            object_key("", "firewall_rule", "vm/210/rules/0"),
+            object_key("", "firewall_rule", "vm/210/rules")
         );
-        assert_eq!(object_key("acl", "/|a|b"), object_key("acl", ""));
-        assert_ne!(object_key("user", "a@pve"), object_key("user", ""));
+        assert_eq!(object_key("", "acl", "/|a|b"), object_key("", "acl", ""));
+        assert_ne!(object_key("", "user", "a@pve"), object_key("", "user", ""));
     }
 }

@@ -195,7 +195,8 @@ impl Correlate {
                 }
                 if let Some(object) = event.str(NAMES.object_type) {
                     let id = event.str(NAMES.object_id).unwrap_or_default();
-                    keys.push(super::change::object_key(object, id).into());
+                    let code = event.str(fields::EVENT_CODE).unwrap_or_default();
+                    keys.push(super::change::object_key(code, object, id).into());
                 }
             }
             Role::Ticket => keys.push(format!("login\n{host}").into()),
@@ -306,6 +307,13 @@ impl Correlate {
         }
         let takers = self.takers(no);
         let arrivals = self.arrivals(no);
+        let stranger = match self.lines.get(&no) {
+            Some(line) if line.role == Role::Ticket => line.ip.map(|ip| (ip, line.time)),
+            _ => None,
+        };
+        if let Some((ip, time)) = stranger {
+            self.sessions.note_stranger(ip, time);
+        }
         let Some(mut event) = self.take_event(no) else {
             return;
         };

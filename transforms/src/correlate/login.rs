@@ -177,8 +177,12 @@ impl Correlate {
             }
             None if addresses.is_empty() => {
                 // The check of a console's ticket is written like a login, but nobody logs in.
-                if let Some(console) = self.console_of(&user, &host, at.0) {
-                    make_evidence(&mut event, &[console]);
+                match self.console_of(&user, &host, at.0) {
+                    Some(console) => make_evidence(&mut event, &[console]),
+                    None => {
+                        let gone = self.sessions.note_somewhere(&user, &host, time);
+                        out.evicted(gone);
+                    }
                 }
                 self.tell(event, out);
             }
@@ -228,8 +232,7 @@ impl Correlate {
     }
 
     /// A console that this user opened a moment ago.
-    fn console_of(&mut self, user: &str, host: &str, at: i64) -> Option<EventId> {
-        let _ = at;
+    fn console_of(&self, user: &str, host: &str, at: i64) -> Option<EventId> {
         let near = self.consoles.iter().rev().take(64).find(|console| {
             console.user.as_ref() == user
                 && console.node.as_ref() == host

@@ -22,6 +22,9 @@ pub(super) const FIRST_FACTOR: &str = "PVE-1005";
 /// A call without a valid login.
 pub(super) const REFUSED: &str = "PVE-1011";
 
+/// A password changed.
+pub(super) const PASSWORD: &str = "PVE-3006";
+
 /// What an event is.
 pub(super) enum Kind {
     /// Nothing to do with it.
@@ -44,7 +47,10 @@ pub(super) enum Kind {
 #[inline]
 pub(super) fn passes(event: &Event) -> bool {
     match event.str(fields::EVENT_CODE) {
-        Some(READ | UNKNOWN_WRITE) | None => true,
+        Some(UNKNOWN_WRITE) => true,
+        // A websocket is the other end of a console.
+        Some(READ) => event.get(fields::HTTP_STATUS) != Some(ValueRef::Int(101)),
+        None => true,
         Some(_) => matches!(kind(event), Kind::Other),
     }
 }
@@ -57,13 +63,18 @@ pub(super) fn kind(event: &Event) -> Kind {
     }
     let code = event.str(fields::EVENT_CODE).unwrap_or_default();
     match event.str(names.origin).unwrap_or_default() {
-        "access" if code != READ && code != UNKNOWN_WRITE && event.has(fields::HTTP_METHOD) => {
-            Kind::Line
-        }
+        "access" if code != UNKNOWN_WRITE && event.has(fields::HTTP_METHOD) => Kind::Line,
         "task" if has_task(event) => Kind::Task,
         "journal" | "syslog" | "api" if has_task(event) => Kind::Task,
         "journal" | "syslog" if code == LOGIN => Kind::Login,
-        "journal" | "syslog" if code == LOGIN_FAILED || code == REFUSED => Kind::Refusal,
+        "journal" | "syslog" if code == REFUSED => Kind::Refusal,
+        // PAM tells the same attempt a second time, as evidence.
+        "journal" | "syslog" if code == LOGIN_FAILED => match event.str(names.record) {
+            Some("primary") => Kind::Refusal,
+            _ => Kind::Other,
+        },
+        // It says whose password was changed, and the call by whom.
+        "journal" | "syslog" if code == PASSWORD => Kind::Difference,
         "config" => Kind::Difference,
         "api"
             if event.has(names.changes)

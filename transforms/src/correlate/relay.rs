@@ -2,7 +2,7 @@
 //! the first. The two lines are twins: same user, method, path and query, and an answer of the same length.
 //!
 //! Their times are by two clocks. Where two earlier calls agree on how these clocks differ, a twin is looked for within
-//! five seconds; else within six minutes, and is then only believed where all that fit say the same.
+//! five seconds; else within eleven minutes, and is then only believed where all that fit say the same.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

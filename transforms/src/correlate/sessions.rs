@@ -11,8 +11,8 @@ use super::codec::{Put, Take};
 
 /// A ticket lives for two hours [ns].
 pub(super) const TICKET: i64 = 2 * 3_600_000_000_000;
-/// Clocks of two nodes are taken to differ by at most so much [ns].
-pub(super) const CLOCKS: i64 = 6 * 60_000_000_000;
+/// Clocks of two nodes are taken to differ by at most so much, each being at most five minutes wrong [ns].
+pub(super) const CLOCKS: i64 = 11 * 60_000_000_000;
 /// Most entries remembered; the users seen longest ago are forgotten first.
 const MOST: usize = 100_000;
 /// Most entries of one user: whoever has more is nobody's single address anyhow.
@@ -47,7 +47,14 @@ pub(super) struct Sessions {
     count: usize,
     /// Something up to here was forgotten for want of room.
     lost_to: Option<Time>,
+    /// Addresses from which somebody logged in, nobody knows who, and when last.
+    strangers: HashMap<IpAddr, Time>,
 }
+
+/// Stands for an address that is not known.
+const SOMEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+/// Most addresses of strangers [addresses].
+const MOST_STRANGERS: usize = 10_000;
 
 impl Sessions {
     /// Number of entries.
@@ -112,6 +119,21 @@ impl Sessions {
         if self.count > MOST { self.prune() } else { 0 }
     }
 
+    /// A user logged in, and from where is not known.
+    pub(super) fn note_somewhere(&mut self, user: &str, host: &str, at: Time) -> usize {
+        self.note(user, SOMEWHERE, host, at, None)
+    }
+
+    /// Somebody logged in from an address, and nobody knows who.
+    pub(super) fn note_stranger(&mut self, ip: IpAddr, at: Time) {
+        if self.strangers.len() >= MOST_STRANGERS && !self.strangers.contains_key(&ip) {
+            self.lost_to = self.lost_to.max(self.strangers.values().copied().max());
+            self.strangers.clear();
+        }
+        let last = self.strangers.entry(ip).or_insert(at);
+        *last = (*last).max(at);
+    }
+
     /// Forgets the users seen longest ago, a tenth at once.
     #[cold]
     fn prune(&mut self) -> usize {
@@ -157,15 +179,29 @@ impl Sessions {
         let lost = self
             .lost_to
             .is_some_and(|lost| at.0 - TICKET - CLOCKS <= lost.0);
+        // It may have been this user who logged in there.
+        let strange = |(ip, last): (&IpAddr, &Time)| {
+            !addresses.contains(ip) && at.0 - last.0 <= TICKET + CLOCKS
+        };
         match (addresses.as_slice(), one) {
             _ if !any => Where::Nowhere,
-            ([_], Some((id, ip))) if !lost => Where::One(ip, id),
-            _ => Where::Several(addresses),
+            ([_], Some((id, ip))) if !lost && !self.strangers.iter().any(strange) => {
+                Where::One(ip, id)
+            }
+            _ => {
+                addresses.retain(|ip| *ip != SOMEWHERE);
+                Where::Several(addresses)
+            }
         }
     }
 
     pub(super) fn save(&self, to: &mut Vec<u8>) {
         to.put_option(self.lost_to, Put::put_time);
+        to.put_len(self.strangers.len());
+        for (ip, last) in &self.strangers {
+            to.put_ip(*ip);
+            to.put_time(*last);
+        }
         to.put_len(self.users.len());
         for (user, seen) in &self.users {
             to.put_str(user);
@@ -184,6 +220,8 @@ impl Sessions {
 
     pub(super) fn load(&mut self, from: &mut Take<'_>) -> Result<(), StateError> {
         self.lost_to = from.option(Take::time)?;
+        let strangers = from.all(|from| Ok((from.ip()?, from.time()?)))?;
+        self.strangers = strangers.into_iter().collect();
         let users = from.all(|from| {
             let user: Box<str> = from.str()?.into();
             let seen = from.all(|from| {

@@ -46,6 +46,8 @@ pub(super) struct Task {
     /// The event that told its start and the one that told its end.
     pub(super) started: Option<EventId>,
     pub(super) ended: Option<EventId>,
+    /// When it ended [ns].
+    pub(super) end_at: Option<i64>,
     /// All records of it.
     pub(super) seen: Vec<EventId>,
     /// Whether it stands in the pools.
@@ -102,6 +104,7 @@ impl Task {
         });
         to.put_option(self.started, Put::put_id);
         to.put_option(self.ended, Put::put_id);
+        to.put_option(self.end_at, Put::put_i64);
         to.put_all(&self.seen, |to, id| to.put_id(*id));
         to.put_u8(u8::from(self.pooled));
         to.put_time(self.heard);
@@ -121,6 +124,7 @@ impl Task {
             held: from.all(Take::event)?,
             started: from.option(Take::id)?,
             ended: from.option(Take::id)?,
+            end_at: from.option(Take::i64)?,
             seen: from.all(Take::id)?,
             pooled: from.u8()? != 0,
             heard: from.time()?,
@@ -189,6 +193,7 @@ impl Correlate {
                     held: Vec::new(),
                     started: None,
                     ended: None,
+                    end_at: None,
                     seen: Vec::new(),
                     pooled: true,
                     heard: out.now(),
@@ -215,8 +220,18 @@ impl Correlate {
         if task.begun == Begun::Unknown {
             task.begun = begun;
         }
-        let decided = task.basis.is_some();
         let phase = event.str(NAMES.phase).unwrap_or_default();
+        if phase == "end" {
+            task.end_at = task.end_at.or(Some(event.timestamp().0));
+        }
+        if begun == Begun::Ha && task.begun != Begun::Ha {
+            // Only its log tells, at its end: whatever was claimed before is void.
+            task.begun = Begun::Ha;
+            if task.basis.is_some() {
+                task.basis = Some(Box::new(Basis::local()));
+            }
+        }
+        let decided = task.basis.is_some();
         // A better record of the end may come in a moment.
         let wait_for_better = phase == "end" && rank(&event) > 0 && task.ended.is_none();
         if !decided || wait_for_better {
@@ -232,7 +247,7 @@ impl Correlate {
             self.size = self.size + after - before;
             self.release(no, event, out);
         }
-        if matches!(begun, Begun::Local) {
+        if matches!(begun, Begun::Local | Begun::Ha) {
             self.unpool(no);
         }
         self.bound(out);
@@ -386,7 +401,7 @@ impl Correlate {
                 let clocks = if other.node == upid.node {
                     SECOND
                 } else {
-                    super::sessions::CLOCKS
+                    super::sessions::CLOCKS / 2
                 };
                 let after = upid.start.0 - other.start.0;
                 same && after >= -clocks && after <= HA + clocks
@@ -660,6 +675,10 @@ impl Correlate {
         }
         if task.begun == Begun::Ha {
             event.set_str(NAMES.actor, "ha");
+        } else if task.basis.as_ref().is_some_and(|basis| basis.ip.is_some()) {
+            // It was taken for a timer's, and a call asked for it.
+            let token = event.has(NAMES.token);
+            event.set_str(NAMES.actor, if token { "token" } else { "user" });
         }
         let upid = Upid::parse(&task.upid);
         let (console, tells) = upid.map_or((false, false), |upid| {
@@ -705,7 +724,13 @@ fn phase_is_end(event: &Event) -> bool {
 
 /// Who began the task, by the program that wrote the line of its start.
 fn begun(event: &Event) -> Begun {
-    if event.str(NAMES.attribution) == Some("local") {
+    if event.str(NAMES.actor) == Some("ha") {
+        return Begun::Ha;
+    }
+    // pvestatd notes the end of tasks that others began, and a worker may call itself `task`.
+    let program = event.str(fields::PROCESS_NAME);
+    let own = !matches!(program, Some("pvestatd" | "task"));
+    if event.str(NAMES.attribution) == Some("local") && own {
         return Begun::Local;
     }
     if event.str(NAMES.phase) != Some("start") {
@@ -715,7 +740,7 @@ fn begun(event: &Event) -> Begun {
         (Some("task"), _) | (_, None) => Begun::Unknown,
         (_, Some("pvedaemon" | "pveproxy")) => Begun::Api,
         // The worker itself may call itself by another name.
-        (_, Some("spiceproxy")) => Begun::Unknown,
+        (_, Some("spiceproxy" | "task" | "pvestatd")) => Begun::Unknown,
         (_, Some(_)) => Begun::Local,
     }
 }
