@@ -92,6 +92,9 @@ impl StatefulConfig for Config {
     const EXAMPLE: &'static str = r#"cluster_nodes = ["pve1=192.0.2.11", "pve2=192.0.2.12"]"#;
 
     fn build(&self, cx: &Context) -> Result<Box<dyn Stateful>, BuildErrors> {
+        // Events that are read from a saved state find their fields only if these are known before.
+        std::sync::LazyLock::force(&names::NAMES);
+        std::sync::LazyLock::force(&crate::event_id::names::NAMES);
         let mut errors = BuildErrors::new();
         for (key, least) in [
             ("max_tasks", self.max_tasks),
