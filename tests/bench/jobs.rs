@@ -59,6 +59,8 @@ pub(crate) enum Job {
     Loki,
     /// file → remap (VRL with the grok in it) → Elasticsearch.
     Vrl,
+    /// file → grok → event_id → correlate → Elasticsearch, every field of the audit event.
+    AuditNorules,
     /// RFC 5424 over one TCP connection → Elasticsearch.
     Syslog,
     /// NATS JetStream → Elasticsearch, every message answered for.
@@ -72,13 +74,14 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Floor,
         Self::Access,
         Self::Forward,
         Self::AccessDedupe,
         Self::Loki,
         Self::Vrl,
+        Self::AuditNorules,
         Self::Syslog,
         Self::Nats,
         Self::SyslogUdp,
@@ -94,6 +97,7 @@ impl Job {
             Self::AccessDedupe => "access-dedupe",
             Self::Loki => "loki",
             Self::Vrl => "vrl",
+            Self::AuditNorules => "audit-norules",
             Self::Syslog => "syslog",
             Self::Nats => "nats",
             Self::SyslogUdp => "syslog-udp",
@@ -123,6 +127,11 @@ impl Job {
             },
             // Its CPU is measured against VRL's own runtime, in `transforms/benches/vrl.rs`.
             Self::Vrl => Promise {
+                peak: Some(64.0),
+                ..none
+            },
+            Self::AuditNorules => Promise {
+                floors: Some(5.0),
                 peak: Some(64.0),
                 ..none
             },
@@ -157,9 +166,12 @@ impl Job {
                     feed: None,
                 })
             }
-            Self::Access | Self::Forward | Self::AccessDedupe | Self::Loki | Self::Vrl => {
-                self.pvetrail(place, port)
-            }
+            Self::Access
+            | Self::Forward
+            | Self::AccessDedupe
+            | Self::Loki
+            | Self::Vrl
+            | Self::AuditNorules => self.pvetrail(place, port),
             Self::Syslog => syslog(place, port, By::Tcp),
             Self::SyslogUdp => syslog(place, port, By::Udp(UDP_RATE)),
             Self::Nats => jetstream::program(place, port),
@@ -180,6 +192,7 @@ impl Job {
                 "once",
             ),
             Self::Vrl => (remap(), "parsed"),
+            Self::AuditNorules => (audit(), "who"),
             _ => (grok(), "parsed"),
         };
         let fields = match self {
@@ -204,6 +217,11 @@ bulk = {{ index = "pve-audit-%Y.%m" }}
 compression = "none""#
             ),
         };
+        let encoding = match self {
+            // An audit event goes out whole.
+            Self::AuditNorules => String::new(),
+            _ => format!("encoding = {{ only_fields = {fields:?} }}"),
+        };
         let text = format!(
             r#"data_dir = {data:?}
 
@@ -217,7 +235,7 @@ include = [{access:?}]
 [sinks.out]
 inputs = ["{input}"]
 {sink}
-encoding = {{ only_fields = {fields:?} }}
+{encoding}
 "#,
             access = place.access,
         );
@@ -354,6 +372,25 @@ fn grok() -> String {
     format!(
         "\n[transforms.parsed]\ntype = \"grok\"\ninputs = [\"access\"]\npatterns = ['{PATTERN}']\n"
     )
+}
+
+/// What an audit trail is made of, without rules.
+fn audit() -> String {
+    r#"
+[transforms.parsed]
+type = "grok"
+inputs = ["access"]
+patterns = ['%{PVEPROXY_ACCESS}']
+
+[transforms.audit]
+type = "event_id"
+inputs = ["parsed"]
+
+[transforms.who]
+type = "correlate"
+inputs = ["audit"]
+"#
+    .to_owned()
 }
 
 /// The same in a program of ten lines: the fields of the line, casts, a condition, a deletion.

@@ -53,7 +53,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME")]
     start: Option<String>,
 
-    /// Show it on the terminal, and end after so many entries; with files, of each source.
+    /// Show it on the terminal, and end after so many entries; with files, of each source, or when its day is over.
     #[arg(long, value_name = "N")]
     count: Option<i64>,
 
@@ -144,10 +144,9 @@ impl Args {
         ]);
         if let Some(count) = self.count {
             source.insert("count".to_owned(), count.into());
-        } else if self.ends() {
-            source.insert("lasts".to_owned(), "24h".into());
         }
         if self.ends() {
+            source.insert("lasts".to_owned(), "24h".into());
             source.insert("stays".to_owned(), STAYS.into());
         }
         source

@@ -16,6 +16,9 @@ pub(super) const SECOND: i64 = 1000;
 pub(super) const MINUTE: i64 = 60 * SECOND;
 pub(super) const HOUR: i64 = 60 * MINUTE;
 
+/// From the number of one entry to that of the next: places are counted in bytes, as in a file, and no line is shorter.
+const PLACE: u64 = 8;
+
 /// Something that will happen.
 #[derive(Debug)]
 pub(super) enum Act {
@@ -343,7 +346,7 @@ impl World {
             self.now = when;
             if let Act::Write { node, by, what } = act {
                 let number = self.written;
-                self.written += 1;
+                self.written += PLACE;
                 return Entry {
                     number,
                     when,
