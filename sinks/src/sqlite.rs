@@ -73,8 +73,8 @@ impl SinkConfig for Config {
     const TYPE: &'static str = "sqlite";
     const WORKERS: Workers = Workers::One;
     const BATCH: BatchDefaults = BatchDefaults {
-        max_events: 5000,
-        max_size: Bytes::mib(4),
+        max_events: 10_000,
+        max_size: Bytes::mib(8),
         timeout: Duration::from_secs(1),
     };
     const EXAMPLE: &'static str = r#"path = "/var/lib/pvetrail/search.db""#;

@@ -18,8 +18,11 @@ pub(crate) const APPLICATION: i64 = 0x5056_4554;
 const CHUNK: i64 = 20_000;
 /// How long a lock of another process is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-/// The log of the database is cut to this length when it has been written back [bytes].
-const LOG_LEFT: i64 = 32 << 20;
+/// The log of the database is written back once it is this long, and cut to it [pages of 4 KiB]: a page that many batches
+/// change is written once for all of them.
+const LOG_PAGES: i64 = 16 << 10;
+/// Pages kept in memory [KiB]: the ends of all indexes, for that is where new events go.
+const CACHE: i64 = 24 << 10;
 
 /// From an empty file to version 1, from 1 to 2, and so on.
 const STEPS: &[&str] = &[FIRST, SECOND];
@@ -87,7 +90,9 @@ pub(crate) fn open(path: &Path, durable: bool) -> Result<Connection, Trouble> {
     let synchronous = if durable { "FULL" } else { "NORMAL" };
     db.execute_batch(&format!(
         "PRAGMA trusted_schema = OFF; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous};
-         PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = {LOG_LEFT};"
+         PRAGMA cache_size = -{CACHE}; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = {LOG_PAGES};
+         PRAGMA journal_size_limit = {};",
+        LOG_PAGES * 4096
     ))
     .map_err(trouble)?;
     db.set_prepared_statement_cache_capacity(32);
