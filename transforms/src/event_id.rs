@@ -25,10 +25,11 @@ mod vsphere;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use pipeline::catalogue::Catalogue;
 use pipeline::{
-    Batch, BuildError, BuildErrors, Context, Event, Outputs, Time, Told, Transform,
+    Batch, BuildError, BuildErrors, Context, Event, Outputs, Spanned, Time, Told, Transform,
     TransformConfig, ValueRef, fields,
 };
 use schemars::JsonSchema;
@@ -49,6 +50,9 @@ pub struct Config {
     /// `/etc/pvetrail/policy.toml` and then `/etc/pve/pvetrail/policy.toml`, if they are there. A changed file counts within
     /// 5 s.
     policy: Option<Vec<PathBuf>>,
+    /// Zone of times in syslog files that are written without one (`Jan 26 09:45:10`): a name like `Europe/Berlin`; without
+    /// it that of this host.
+    timezone: Option<Spanned<String>>,
     /// One for all workers, started with the first event.
     #[serde(skip)]
     #[schemars(skip)]
@@ -64,10 +68,18 @@ impl TransformConfig for Config {
 
     fn build(&self, cx: &Context) -> Result<Box<dyn Transform>, BuildErrors> {
         self.check()?;
+        let zone = match &self.timezone {
+            None => TimeZone::system(),
+            Some(name) => TimeZone::get(name).map_err(|_| {
+                BuildError::at(name, format!("no time zone is called {:?}", name.get()))
+                    .help("for example \"Europe/Berlin\" or \"UTC\"")
+            })?,
+        };
         Ok(Box::new(EventIds {
             access: Access::new(),
             writer: Writer::new(cx),
             secrets: Secrets::new(cx),
+            zone,
             unclassified: 0,
             files: self.policy.clone().unwrap_or_else(policy::default_files),
             watch: Arc::clone(&self.watch),
@@ -106,6 +118,7 @@ struct EventIds {
     access: Access,
     writer: Writer,
     secrets: Secrets,
+    zone: TimeZone,
     /// Events of this batch that nothing in the catalogue fits.
     unclassified: usize,
     files: Vec<PathBuf>,
@@ -175,7 +188,7 @@ impl EventIds {
             }
             return level > Level::None;
         }
-        let mut seen = understand(event, now);
+        let mut seen = understand(event, now, &self.zone);
         if seen.code == UNCLASSIFIED {
             self.unclassified += 1;
         }
@@ -210,7 +223,7 @@ fn apply(event: &mut Event, level: Level) {
     }
 }
 
-fn understand(event: &mut Event, now: Time) -> Seen {
+fn understand(event: &mut Event, now: Time, zone: &TimeZone) -> Seen {
     let n = &*NAMES;
     let origin = event.str(n.origin).map(str::to_owned);
     match origin.as_deref() {
@@ -233,7 +246,7 @@ fn understand(event: &mut Event, now: Time) -> Seen {
         let seen = event.str(fields::MESSAGE).and_then(firewall::conntrack);
         return seen.unwrap_or_else(|| origin_of(unknown(event), event, "firewall"));
     }
-    if !known && !header::take_off(event, now) {
+    if !known && !header::take_off(event, now, zone) {
         return origin_of(unknown(event), event, "syslog");
     }
     let journal = event.has(n.unit) || origin.as_deref() == Some("journal");

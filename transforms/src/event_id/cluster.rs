@@ -214,10 +214,10 @@ pub(super) fn corosync(line: Line<'_>) -> Option<Seen> {
     };
     let link = || {
         let host = text.split("host: ").nth(1)?.split(' ').next()?;
+        // `link: host: 2 link: 0 is down`: the first is no number of a link.
         let link = text
-            .split("link: ")
-            .nth(1)
-            .and_then(|rest| rest.split(' ').next());
+            .rsplit_once("link: ")
+            .and_then(|(_, rest)| rest.split(' ').next());
         Some(match link {
             Some(link) if !text.contains("best link") => format!("host {host} link {link}"),
             _ => format!("host {host}"),

@@ -19,13 +19,13 @@ struct Header<'a> {
 }
 
 /// Takes the header off, if there is one: time, node, program and pid become fields, the message keeps its text.
-pub(super) fn take_off(event: &mut Event, now: Time) -> bool {
+pub(super) fn take_off(event: &mut Event, now: Time, zone: &TimeZone) -> bool {
     let n = &*NAMES;
     let Some(span) = event.span(fields::MESSAGE) else {
         let Some(line) = event.str(fields::MESSAGE).map(str::to_owned) else {
             return false;
         };
-        let Some(header) = read(&line, now) else {
+        let Some(header) = read(&line, now, zone) else {
             return false;
         };
         event.set_str(n.original, &line);
@@ -34,7 +34,7 @@ pub(super) fn take_off(event: &mut Event, now: Time) -> bool {
         return true;
     };
     let line = event.str(fields::MESSAGE).unwrap_or_default().to_owned();
-    let Some(header) = read(&line, now) else {
+    let Some(header) = read(&line, now, zone) else {
         return false;
     };
     event.set_span(n.original, span);
@@ -60,14 +60,14 @@ fn put(event: &mut Event, header: &Header<'_>) {
     }
 }
 
-fn read(line: &str, now: Time) -> Option<Header<'_>> {
+fn read<'a>(line: &'a str, now: Time, zone: &TimeZone) -> Option<Header<'a>> {
     let first = *line.as_bytes().first()?;
     let (at, rest) = if first.is_ascii_digit() {
         let (stamp, rest) = line.split_once(' ')?;
         (Time::parse(stamp)?, rest)
     } else {
         let (stamp, rest) = line.split_at_checked(15)?;
-        (traditional(stamp, now)?, rest.strip_prefix(' ')?)
+        (traditional(stamp, now, zone)?, rest.strip_prefix(' ')?)
     };
     let (node, rest) = rest.split_once(' ')?;
     let is_name = |text: &str| {
@@ -97,9 +97,8 @@ fn read(line: &str, now: Time) -> Option<Header<'_>> {
     })
 }
 
-/// `Jan 26 09:45:10`, in the zone of this host, in the year in which it lies nearest to now.
-fn traditional(stamp: &str, now: Time) -> Option<Time> {
-    let zone = TimeZone::system();
+/// `Jan 26 09:45:10`, in the year in which it lies nearest to now.
+fn traditional(stamp: &str, now: Time, zone: &TimeZone) -> Option<Time> {
     let here = jiff::Timestamp::from_nanosecond(i128::from(now.0))
         .ok()?
         .to_zoned(zone.clone());
@@ -137,7 +136,8 @@ mod tests {
     fn both_forms_of_a_line_are_read() {
         let now = Time::parse("2026-01-26T09:00:00Z").unwrap();
         let line = "2026-01-26T09:40:11.123456+01:00 pve1 sshd[4410]: Accepted publickey for root";
-        let header = read(line, now).unwrap();
+        let zone = &TimeZone::UTC;
+        let header = read(line, now, zone).unwrap();
         assert_eq!(
             (header.node, header.program, header.pid),
             ("pve1", "sshd", Some(4410))
@@ -150,6 +150,7 @@ mod tests {
         let header = read(
             "Jan 26 09:45:10 pve1.example sudo:    alice : TTY=pts/0",
             now,
+            zone,
         )
         .unwrap();
         assert_eq!(
@@ -158,7 +159,7 @@ mod tests {
         );
         assert_eq!(header.text, "   alice : TTY=pts/0");
         // A line of December that is read in January is of last year.
-        let header = read("Dec 31 23:59:59 pve1 x: y", now).unwrap();
+        let header = read("Dec 31 23:59:59 pve1 x: y", now, zone).unwrap();
         assert!(header.at < now);
         for none in [
             "",
@@ -170,7 +171,7 @@ mod tests {
             "Jaé 26 09:45:10 pve1 a: b",
             "(Té            x",
         ] {
-            assert!(read(none, now).is_none(), "{none}");
+            assert!(read(none, now, zone).is_none(), "{none}");
         }
     }
 }
