@@ -2,14 +2,16 @@
 //!
 //! All of this runs on the reader's thread ([`super::reader`]): under a frozen cluster file system any call may hang.
 
+mod sign;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 
@@ -17,6 +19,7 @@ use super::guard::Guard;
 use super::kinds::{Form, Place, is_closed, place};
 use super::model::Doc;
 use super::parse::{self, MOST_PARSED};
+use sign::{Sign, Walked, guests, is_hidden};
 
 /// Most files and folders that are looked at [entries].
 const MOST_ENTRIES: usize = 200_000;
@@ -36,36 +39,6 @@ const RACY: Duration = Duration::from_secs(3);
 const WALK: Duration = Duration::from_secs(10);
 /// Walking takes at most one part in so many of the time.
 const SHARE: u32 = 20;
-
-/// Whether a file is the one it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sign {
-    modified: i64,
-    size: u64,
-    inode: u64,
-}
-
-impl Sign {
-    fn of(meta: &fs::Metadata) -> Sign {
-        Sign {
-            modified: meta
-                .mtime()
-                .saturating_mul(1_000_000_000)
-                .saturating_add(meta.mtime_nsec()),
-            size: meta.size(),
-            inode: meta.ino(),
-        }
-    }
-
-    /// How long ago it was written.
-    fn age(&self) -> Duration {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let at = Duration::from_nanos(self.modified.max(0).unsigned_abs());
-        now.saturating_sub(at)
-    }
-}
 
 #[derive(Clone, Debug)]
 struct Seen {
@@ -111,8 +84,6 @@ pub(super) struct Scanner {
     #[cfg(test)]
     pub(super) before_look: Option<Box<dyn FnMut() + Send>>,
 }
-
-type Walked = BTreeMap<String, Sign>;
 
 impl Scanner {
     /// `known` are keys and paths of an earlier run.
@@ -516,29 +487,4 @@ impl Scanner {
             }
         }
     }
-}
-
-/// `vm` or `ct`, by number.
-fn guests(found: &Walked) -> HashMap<&str, &'static str> {
-    let guest = |path: &str| -> Option<&'static str> {
-        match path.split('/').nth(2)? {
-            "qemu-server" => Some("vm"),
-            "lxc" => Some("ct"),
-            _ => None,
-        }
-    };
-    found
-        .keys()
-        .filter_map(|path| {
-            let number = path.rsplit('/').next()?.strip_suffix(".conf")?;
-            Some((number, guest(path)?))
-        })
-        .collect()
-}
-
-fn is_hidden(path: &str, hidden: &[String]) -> bool {
-    hidden.iter().any(|folder| {
-        path.strip_prefix(folder.as_str())
-            .is_some_and(|rest| rest.starts_with('/'))
-    })
 }
