@@ -594,7 +594,7 @@ impl Correlate {
     }
 
     /// The first of two records with the same words: the journal and the cluster log tell the same line.
-    fn said_before(&mut self, event: &Event) -> Option<EventId> {
+    pub(super) fn said_before(&mut self, event: &Event) -> Option<EventId> {
         let words = event.str(fields::EVENT_ORIGINAL).unwrap_or_default();
         let words = &words[words.find('<').unwrap_or(0)..];
         let host = event.str(fields::HOST_NAME).unwrap_or_default();

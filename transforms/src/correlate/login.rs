@@ -65,6 +65,13 @@ impl Correlate {
         if self.login_ids.contains(&event.id()) {
             return self.copy_left_out(out);
         }
+        // The cluster log says what the journal of the node said.
+        if event.str(fields::EVENT_CODE) == Some(LOGIN)
+            && let Some(first) = self.said_before(&event)
+        {
+            make_evidence(&mut event, &[first]);
+            return out.emit(event);
+        }
         let key = match event.str(fields::EVENT_CODE) {
             Some(LOGIN) => format!("login\n{host}"),
             Some(look::LOGIN_FAILED) => match look::address(&event) {

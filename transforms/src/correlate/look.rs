@@ -66,7 +66,7 @@ pub(super) fn kind(event: &Event) -> Kind {
         "access" if code != UNKNOWN_WRITE && event.has(fields::HTTP_METHOD) => Kind::Line,
         "task" if has_task(event) => Kind::Task,
         "journal" | "syslog" | "api" if has_task(event) => Kind::Task,
-        "journal" | "syslog" if code == LOGIN => Kind::Login,
+        "journal" | "syslog" | "api" if code == LOGIN => Kind::Login,
         "journal" | "syslog" if code == REFUSED => Kind::Refusal,
         // PAM tells the same attempt a second time, as evidence.
         "journal" | "syslog" if code == LOGIN_FAILED => match event.str(names.record) {

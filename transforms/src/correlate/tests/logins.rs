@@ -141,3 +141,26 @@ fn a_failed_login_is_told_once() {
     let out = run("", [failed, line("203.0.113.10")]);
     assert_eq!(told(&out[1]), ["primary", "direct", "203.0.113.10"]);
 }
+
+#[test]
+fn a_login_that_the_cluster_log_tells_again_is_one_login() {
+    let copy = |seconds| {
+        let mut copy = logged_in("pve1", "alice@pve", seconds);
+        copy["pve.origin"] = "api".into();
+        copy
+    };
+    let journal = || logged_in("pve1", "alice@pve", 10.4);
+    let ticket = || ticket("pve1", "192.0.2.10", 10.0);
+    for order in [
+        vec![journal(), copy(10.0), ticket()],
+        vec![copy(10.0), journal(), ticket()],
+        vec![copy(10.0), ticket()],
+    ] {
+        let out = run("", order);
+        let logins = out
+            .iter()
+            .filter(|event| code(event) == "PVE-1001" && told(event)[0] == "primary");
+        let logins: Vec<_> = logins.map(told).collect();
+        assert_eq!(logins, [["primary", "matched", "192.0.2.10"]]);
+    }
+}
