@@ -6,9 +6,11 @@
 //! - state: open tasks, lines of the access log of the last two hours, sessions of two hours, and events that wait for
 //!   what belongs to them, at most `max_tasks`, `max_lines` and `max_held`
 
+mod author;
 mod basis;
 mod change;
 mod codec;
+mod decide;
 mod hosts;
 mod line;
 mod login;
@@ -204,6 +206,11 @@ impl Stateful for Correlate {
         let taken: Vec<Event> = events
             .extract_if(.., |event| !look::passes(event))
             .collect();
+        if self.hosts.knows_members() {
+            for event in events.iter_mut() {
+                self.mark_relayed(event);
+            }
+        }
         for event in taken {
             self.take(event, out);
         }
@@ -256,9 +263,32 @@ impl Correlate {
         }
     }
 
-    fn take(&mut self, event: Event, out: &mut Outputs) {
+    /// Reading that a node relayed: the address of the node is nobody's, and for a twin of it nobody waits.
+    fn mark_relayed(&self, event: &mut Event) {
+        let Some(ip) = event.str(fields::SOURCE_IP) else {
+            return;
+        };
+        let Some(node) = self.hosts.member_text(ip) else {
+            return;
+        };
+        let access = event.str(names::NAMES.origin) == Some("access");
+        if !access || node.is_some() && node == event.str(fields::HOST_NAME) {
+            return;
+        }
+        let via = node.map(Into::into);
+        basis::Basis {
+            via,
+            ..basis::Basis::none()
+        }
+        .write(event);
+    }
+
+    fn take(&mut self, mut event: Event, out: &mut Outputs) {
         match look::kind(&event) {
-            look::Kind::Other => out.emit(event),
+            look::Kind::Other => {
+                self.mark_relayed(&mut event);
+                out.emit(event);
+            }
             look::Kind::Task => self.task(event, out),
             look::Kind::Line => self.line(event, out),
             look::Kind::Login | look::Kind::Refusal => self.login(event, out),

@@ -56,13 +56,18 @@ pub(super) fn parse_members(text: &[u8]) -> Vec<(String, IpAddr)> {
     nodes.into_iter().flatten().filter_map(node).collect()
 }
 
+/// Two nodes by name.
+type Pair = (Box<str>, Box<str>);
+
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
     logs: HashMap<Box<str>, Log>,
     /// From the configuration and the cluster: an address, and the node that has it if that is known.
     members: HashMap<IpAddr, Option<Box<str>>>,
+    /// The same addresses as events write them, for a look without parsing.
+    texts: HashMap<Box<str>, Option<Box<str>>>,
     /// Differences of clocks: what the first node says less what the second says, and when [ns].
-    skews: HashMap<(Box<str>, Box<str>), Vec<(i64, Time)>>,
+    skews: HashMap<Pair, Vec<(i64, Time)>>,
 }
 
 impl Hosts {
@@ -98,6 +103,8 @@ impl Hosts {
     pub(super) fn add_member(&mut self, ip: IpAddr, node: Option<&str>) {
         if self.members.len() < MOST || self.members.contains_key(&ip) {
             self.members.insert(ip, node.map(Into::into));
+            self.texts
+                .insert(ip.to_string().into(), node.map(Into::into));
         }
     }
 
@@ -109,6 +116,11 @@ impl Hosts {
     /// The node that has this address: `Some(None)` for a node whose name is not known.
     pub(super) fn member(&self, ip: IpAddr) -> Option<Option<&str>> {
         self.members.get(&ip).map(Option::as_deref)
+    }
+
+    /// The same of an address as an event writes it.
+    pub(super) fn member_text(&self, ip: &str) -> Option<Option<&str>> {
+        self.texts.get(ip).map(Option::as_deref)
     }
 
     /// One call was logged by `a` and by `b`; `difference` is what `a` says less what `b` says [ns].

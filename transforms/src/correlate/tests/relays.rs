@@ -157,3 +157,18 @@ fn without_a_list_of_nodes_a_relay_that_shows_makes_it_ambiguous() {
     );
     assert_eq!(told(&out[2])[1], "ambiguous");
 }
+
+#[test]
+fn reading_that_a_node_relayed_has_no_address() {
+    let read = super::made::Access {
+        node: "pve2",
+        ip: "10.0.0.1",
+        user: "alice@pve",
+        request: "GET /api2/json/nodes/pve2/status",
+        status: 200,
+        bytes: 99,
+    };
+    let out = run(NODES, [read.at(1.0)]);
+    assert_eq!(told(&out[0])[1..], ["none", "-"]);
+    assert_eq!(text(&out[0], "pve.source.via"), "pve1");
+}

@@ -1,0 +1,263 @@
+//! Whose a change is: the call behind what the journal says, the author of a difference, the task that one is part of.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use pipeline::pve::Upid;
+use pipeline::{EventId, fields};
+
+use super::line::Resolved;
+use super::look;
+use super::names::NAMES;
+use super::pool::{At, Pool, Window};
+use super::relay::WIDE;
+use super::{Correlate, SECOND};
+
+/// A difference is of the same act as a call at most so much earlier or later.
+const ACT: Window = Window {
+    before: 15 * SECOND,
+    after: 15 * SECOND,
+};
+/// The journal's line comes before the answer, whose line has whole seconds.
+const SAID: Window = Window {
+    before: SECOND,
+    after: 5 * SECOND,
+};
+
+/// Who did it, as far as the lines around it say.
+pub(super) enum Author {
+    Nobody,
+    /// The line or change of the journal.
+    One(u64),
+    Several(Vec<IpAddr>, Vec<EventId>),
+}
+
+impl Correlate {
+    /// The change of the journal that a call belongs to.
+    pub(super) fn said_by(&self, line: u64) -> Option<u64> {
+        let found = self.lines.get(&line)?;
+        let key = found.keys.iter().find(|key| key.starts_with("change\n"))?;
+        let pool = self.pools.get(key)?;
+        let takers = pool.takers(found.time.0, SAID);
+        takers
+            .iter()
+            .find(|act| {
+                self.changes.get(&act.1).is_some_and(|change| !change.local)
+                    && self.call_of(act.1).is_some_and(|(call, _)| call.1 == line)
+            })
+            .map(|act| act.1)
+    }
+
+    /// The call behind a change of the journal, and whether it is sure.
+    pub(super) fn call_of(&self, change: u64) -> Option<(At, bool)> {
+        let found = self.changes.get(&change).filter(|change| !change.local)?;
+        let pool = self.pools.get(found.keys.first()?)?;
+        let plan = pool.plan(found.time.0, SAID);
+        let place = plan.place((found.time.0, change))?;
+        let given = plan.given(place)?;
+        let mut addresses = BTreeSet::new();
+        for line in plan.lines[plan.reach(place)].iter().take(64) {
+            match self.resolve(line.1) {
+                Resolved::One { ip, .. } => addresses.insert(ip),
+                Resolved::Open { .. } => return Some((given, false)),
+            };
+        }
+        Some((given, addresses.len() == 1 && plan.is_sure(place)))
+    }
+
+    /// Who wrote a difference.
+    pub(super) fn author(&self, no: u64, forced: bool) -> Author {
+        let Some(change) = self.changes.get(&no) else {
+            return Author::Nobody;
+        };
+        let at = change.time.0;
+        // The lines and changes about this object, one for each act; and the writings around it.
+        let mut lines: BTreeSet<At> = BTreeSet::new();
+        let mut acts: BTreeSet<At> = BTreeSet::new();
+        let mut writings: BTreeSet<(&str, u64)> = BTreeSet::new();
+        let mut many = false;
+        for key in &change.keys {
+            let Some(pool) = self.pools.get(key) else {
+                continue;
+            };
+            let (near, around) = (pool.near(at, WIDE), pool.takers(at, WIDE));
+            many |= near.len() > 256 || around.len() > 256;
+            lines.extend(near.iter().take(256));
+            for act in around.iter().take(256) {
+                let Some(other) = self.changes.get(&act.1).filter(|c| c.is_difference()) else {
+                    continue;
+                };
+                let one = if other.writing.len() < 3 { act.1 } else { 0 };
+                if writings.insert((&other.writing, one)) || act.1 == no {
+                    acts.insert(*act);
+                }
+            }
+        }
+        // Of one writing only this difference counts.
+        acts.retain(|act| {
+            act.1 == no
+                || self
+                    .changes
+                    .get(&act.1)
+                    .is_none_or(|other| other.writing != change.writing || change.writing.len() < 3)
+        });
+        let paired: BTreeSet<u64> = lines
+            .iter()
+            .filter(|line| self.changes.contains_key(&line.1))
+            .filter_map(|line| self.call_of(line.1))
+            .map(|(call, _)| call.1)
+            .collect();
+        lines.retain(|line| !paired.contains(&line.1));
+        let host_of = |no: &u64| match (self.lines.get(no), self.changes.get(no)) {
+            (Some(line), _) => Some(&*line.host),
+            (_, Some(change)) => Some(&*change.host),
+            _ => None,
+        };
+        let mut near: Vec<At> = Vec::new();
+        let mut wide: Vec<At> = Vec::new();
+        for line in &lines {
+            let Some(host) = host_of(&line.1) else {
+                continue;
+            };
+            let skew = match host == &*change.host {
+                true => Some(0),
+                false => self.hosts.skew(host, &change.host, change.time),
+            };
+            match skew {
+                Some(skew) if (line.0 - skew - at).abs() <= ACT.before => {
+                    near.push((line.0 - skew, line.1));
+                }
+                Some(_) => {}
+                None => {
+                    wide.push(*line);
+                    if (line.0 - at).abs() <= ACT.before {
+                        near.push(*line);
+                    }
+                }
+            }
+        }
+        near.sort_unstable();
+        if near.is_empty() && wide.is_empty() {
+            return Author::Nobody;
+        }
+        let mut who: BTreeSet<(&str, Option<IpAddr>)> = BTreeSet::new();
+        let mut candidates = Vec::new();
+        let mut evidence = Vec::new();
+        for (_, line) in near.iter().chain(&wide) {
+            let (user, ip, id, addresses) = match (self.lines.get(line), self.changes.get(line)) {
+                (Some(found), _) => {
+                    let resolved = self.resolve(*line);
+                    let one = match &resolved {
+                        Resolved::One { ip, .. } => Some(*ip),
+                        Resolved::Open { .. } => None,
+                    };
+                    (&*found.user, one, found.id, resolved.addresses().to_vec())
+                }
+                (_, Some(found)) => {
+                    let call = self.call_of(*line).filter(|(_, sure)| *sure);
+                    let ip = call.and_then(|(call, _)| match self.resolve(call.1) {
+                        Resolved::One { ip, .. } => Some(ip),
+                        Resolved::Open { .. } => None,
+                    });
+                    (&*found.user, ip, found.id, ip.into_iter().collect())
+                }
+                _ => continue,
+            };
+            who.insert((user, ip));
+            candidates.extend(addresses);
+            evidence.push(id);
+        }
+        evidence.sort_unstable();
+        evidence.dedup();
+        let pool = Pool {
+            acts: acts.into_iter().collect(),
+            lines: near,
+        };
+        let plan = pool.plan(at, ACT);
+        let place = plan.place((at, no));
+        let sure = place.is_some_and(|place| plan.is_sure(place));
+        let given = place.and_then(|place| plan.given(place));
+        match given {
+            Some(line) if sure && who.len() == 1 && !forced && !many => Author::One(line.1),
+            _ if plan.lines.is_empty() && wide.is_empty() => Author::Nobody,
+            _ => Author::Several(candidates, evidence),
+        }
+    }
+
+    /// Differences that have this author.
+    pub(super) fn differences_of(&self, author: u64, forced: bool) -> Vec<u64> {
+        let (keys, at) = match (self.lines.get(&author), self.changes.get(&author)) {
+            (Some(line), _) => (&line.keys, line.time.0),
+            (_, Some(change)) => (&change.keys, change.time.0),
+            _ => return Vec::new(),
+        };
+        let mut found = BTreeSet::new();
+        for key in keys.iter().filter(|key| key.starts_with("object\n")) {
+            let Some(pool) = self.pools.get(key) else {
+                continue;
+            };
+            for act in pool.takers(at, WIDE).iter().take(64) {
+                let held = self.changes.get(&act.1);
+                if held.is_some_and(|held| held.is_difference() && held.event.is_some())
+                    && matches!(self.author(act.1, forced), Author::One(one) if one == author)
+                {
+                    found.insert(*act);
+                }
+            }
+        }
+        found.into_iter().map(|(_, no)| no).collect()
+    }
+
+    /// The task that a change of the journal is part of.
+    pub(super) fn task_of(&self, change: u64) -> Option<EventId> {
+        let change = self.changes.get(&change)?;
+        let vmid = change.keys.first()?.rsplit('\n').next()?;
+        let near = |upid: &Upid<'_>, _: Option<i64>| {
+            upid.node == &*change.host
+                && *change.user == *upid.user
+                && (upid.start.0 - change.time.0).abs() <= 5 * SECOND
+        };
+        self.task_with(vmid, false, near)
+    }
+
+    /// The task that a difference is part of.
+    pub(super) fn task_around(&self, difference: u64) -> Option<EventId> {
+        let difference = self.changes.get(&difference)?;
+        let event = difference.event.as_ref()?;
+        let vmid = event.get(NAMES.vmid).and_then(pipeline::ValueRef::as_int)?;
+        let at = difference.time.0;
+        // A file that comes or goes, and a lock, belong to whatever runs; other keys may be edited by hand meanwhile.
+        let code = event.str(fields::EVENT_CODE).unwrap_or_default();
+        let comes_or_goes = matches!(code, "PVE-2001" | "PVE-2002" | "PVE-2101" | "PVE-2102");
+        let whole = comes_or_goes
+            || matches!(event.get(NAMES.change_keys), Some(pipeline::ValueRef::List([key])) if key.as_ref().as_str() == Some("lock"));
+        self.task_with(&vmid.to_string(), whole, |upid, ended| {
+            // The start is by the clock of its node, which may be another one.
+            let clocks = if upid.node == &*difference.host {
+                0
+            } else {
+                60 * SECOND
+            };
+            let near = |other: i64| (at - other).abs() <= 15 * SECOND + clocks;
+            let during = at >= upid.start.0 - clocks && ended.is_none_or(|end| at <= end + clocks);
+            near(upid.start.0) || ended.is_some_and(near) || (whole && during)
+        })
+    }
+
+    fn task_with(
+        &self,
+        vmid: &str,
+        any: bool,
+        fits: impl Fn(&Upid<'_>, Option<i64>) -> bool,
+    ) -> Option<EventId> {
+        let tasks = self.guests.get(vmid)?;
+        tasks.iter().rev().take(64).find_map(|no| {
+            let task = self.tasks.get(no)?;
+            let upid = Upid::parse(&task.upid).ok()?;
+            let writes = (any || upid.kind != "vzdump") && !look::is_console(upid.kind);
+            (writes && fits(&upid, task.end_at))
+                .then(|| self.record(*no))
+                .flatten()
+        })
+    }
+}
