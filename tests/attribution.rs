@@ -2,6 +2,10 @@
 //! out is compared with where the act really came from. Not knowing is allowed; a wrong address is not.
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+#![allow(
+    clippy::print_stdout,
+    reason = "the counts of right and wrong answers are what it shows"
+)]
 
 #[path = "attribution/world.rs"]
 mod world;

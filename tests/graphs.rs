@@ -175,7 +175,7 @@ fn fleet_goes_through_jetstream_into_opensearch() {
         assert!(running.0.try_wait().unwrap().is_none(), "the program ended");
         // The documents are there to be counted once the server has looked at them anew.
         service.documents("pve-audit-*") > LINES
-            && count(r#"{"query":{"match":{"pve.origin":"access"}}}"#) == Value::from(LINES)
+            && count(r#"{"query":{"match":{"pve.origin":"access"}}}"#) == LINES
     });
     running.end();
     let documents = service.documents("pve-audit-*");

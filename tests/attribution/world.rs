@@ -161,6 +161,10 @@ impl World {
     }
 
     /// A task: its line in the journal, and its records in PVE's lists. Returns the UPID.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a UPID, and whose it is"
+    )]
     fn task(
         &mut self,
         node: usize,

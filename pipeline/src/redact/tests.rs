@@ -371,5 +371,8 @@ fn a_secret_at_the_end_of_a_line_leaves_the_next_line_alone() {
     let text = "2026-01-26T09:40:11+01:00 pve1 qm[1]: <root@pam> update VM 100: -sshkeys ssh-rsa%20AAAA\n2026-01-26T09:40:12+01:00 pve1 qm[2]: hello\n";
     let redactor = Redactor::new(&RedactOptions::default(), b"key");
     let redacted = redactor.redact_str(text).unwrap();
-    assert_eq!(redacted, "2026-01-26T09:40:11+01:00 pve1 qm[1]: <root@pam> update VM 100: -sshkeys [redacted]\n2026-01-26T09:40:12+01:00 pve1 qm[2]: hello\n");
+    assert_eq!(
+        redacted,
+        "2026-01-26T09:40:11+01:00 pve1 qm[1]: <root@pam> update VM 100: -sshkeys [redacted]\n2026-01-26T09:40:12+01:00 pve1 qm[2]: hello\n"
+    );
 }
