@@ -183,7 +183,10 @@ struct Correlate {
     consoles: VecDeque<Console>,
     /// What waits, by when it is up, by our own clock.
     due: BTreeMap<(Time, u64), Due>,
-    /// Everything below is forgotten later than its time is up.
+    /// Tasks that wait, by when it is up. Lists of tasks are read every few seconds, and of a short one only the end is seen:
+    /// that everything up to now was handed over does not mean that every task up to now is known.
+    ripe: BTreeMap<(Time, u64), Due>,
+    /// What is forgotten, by when.
     forget: BTreeMap<(Time, u64), Due>,
     numbers: u64,
     watermark: Option<Time>,
@@ -249,12 +252,14 @@ impl Correlate {
         if !std::mem::take(&mut self.fresh) {
             return;
         }
-        let first = self.due.keys().next().map(|(time, _)| *time);
-        if let Some(first) = first.filter(|first| *first < now) {
+        for waiting in [&mut self.due, &mut self.ripe] {
+            let first = waiting.keys().next().map(|(time, _)| *time);
+            let Some(first) = first.filter(|first| *first < now) else {
+                continue;
+            };
             let late = now.0 - first.0;
-            let due = std::mem::take(&mut self.due);
             // The order stays; nobody waits longer than the longest wait.
-            self.due = due
+            *waiting = std::mem::take(waiting)
                 .into_iter()
                 .map(|((time, no), due)| {
                     ((Time((time.0 + late).min(now.0 + 35 * SECOND)), no), due)
@@ -307,7 +312,10 @@ impl Correlate {
     fn push_due(&mut self, now: Time, wait: u64, due: Due) {
         let at = now.after(std::time::Duration::from_secs(wait));
         let no = self.next();
-        self.due.insert((at, no), due);
+        match due {
+            Due::Task(_) => self.ripe.insert((at.after(GRACE), no), due),
+            _ => self.due.insert((at, no), due),
+        };
     }
 
     fn push_forget(&mut self, now: Time, due: Due) {
@@ -347,6 +355,12 @@ impl Correlate {
         let mut up = Vec::new();
         while let Some(entry) = self.due.first_entry() {
             if entry.key().0 > horizon {
+                break;
+            }
+            up.push(entry.remove());
+        }
+        while let Some(entry) = self.ripe.first_entry() {
+            if entry.key().0 > now {
                 break;
             }
             up.push(entry.remove());
@@ -448,11 +462,10 @@ impl Correlate {
     /// Too much memory: a sixteenth of what waits goes on, and if nothing waits, a sixteenth of what is remembered goes.
     #[cold]
     fn shed(&mut self, out: &mut Outputs) {
-        let waiting = self.due.len().div_ceil(16);
-        let mut up = Vec::with_capacity(waiting);
-        for _ in 0..waiting {
-            if let Some((_, due)) = self.due.pop_first() {
-                up.push(due);
+        let mut up = Vec::new();
+        for waiting in [&mut self.due, &mut self.ripe] {
+            for _ in 0..waiting.len().div_ceil(16) {
+                up.extend(waiting.pop_first().map(|(_, due)| due));
             }
         }
         out.evicted(up.len());

@@ -165,6 +165,9 @@ impl Correlate {
             !self.is_member(Some(*ip)) || self.hosts.member(*ip) == Some(Some(&host))
         });
         let (time, id) = (event.timestamp(), event.id());
+        // It may as well be the check of a console's ticket, which has no line, while the line is another one's login.
+        let console = self.console_of(&user, &host, at.0).is_some();
+        let told = told.filter(|(ip, _)| !console || self.sessions.was_in(&user, *ip, time));
         match told {
             Some((ip, line)) => {
                 let second = self.second_factor(no, &user, ip, at.0);

@@ -10,7 +10,7 @@ use super::task::Task;
 use super::{Correlate, Due};
 
 /// Grows when the bytes mean something else.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl Due {
     fn parts(self) -> (u8, u64) {
@@ -92,7 +92,7 @@ impl Correlate {
                 to.put_str(origin);
             });
         }
-        for list in [&self.due, &self.forget] {
+        for list in [&self.due, &self.ripe, &self.forget] {
             to.put_len(list.len());
             for ((time, no), due) in list {
                 to.put_time(*time);
@@ -158,6 +158,7 @@ impl Correlate {
             })
         };
         self.due = list(from)?.into_iter().collect();
+        self.ripe = list(from)?.into_iter().collect();
         self.forget = list(from)?.into_iter().collect();
         if !from.0.is_empty() {
             return Err(StateError(
