@@ -206,6 +206,15 @@ impl Stateful for Correlate {
 
     fn apply_all(&mut self, events: &mut Vec<Event>, out: &mut Outputs) -> bool {
         self.begin(out);
+        // Reading tells nothing but how far the log of a node was read, and one line of a batch tells that.
+        if let Some(line) = events
+            .iter()
+            .rev()
+            .find(|event| event.has(fields::HTTP_STATUS))
+            && let Some(host) = line.str(fields::HOST_NAME)
+        {
+            self.hosts.line(host, line.timestamp());
+        }
         let taken: Vec<Event> = events
             .extract_if(.., |event| !look::passes(event))
             .collect();

@@ -77,10 +77,10 @@ impl Env for SystemEnv {
     }
 
     fn host(&self) -> String {
-        rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned()
+        // PVE itself cuts at the first dot (`PVE/INotify.pm`), and a node must have one name.
+        let name = rustix::system::uname();
+        let name = name.nodename().to_string_lossy();
+        name.split('.').next().unwrap_or(&name).to_owned()
     }
 }
 

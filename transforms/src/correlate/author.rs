@@ -254,7 +254,7 @@ impl Correlate {
         tasks.iter().rev().take(64).find_map(|no| {
             let task = self.tasks.get(no)?;
             let upid = Upid::parse(&task.upid).ok()?;
-            let writes = (any || upid.kind != "vzdump") && !look::is_console(upid.kind);
+            let writes = (any || look::task_writes(upid.kind)) && !look::is_console(upid.kind);
             (writes && fits(&upid, task.end_at))
                 .then(|| self.record(*no))
                 .flatten()

@@ -57,13 +57,18 @@ impl Correlate {
         };
         let reach = judged.plan.reach(place);
         let log = self.hosts.log(upid.node);
-        let forgotten = log.is_some_and(|log| act.0 - window.before <= log.forgotten_to.0);
+        let forgotten = log.is_none_or(|log| act.0 - window.before <= log.forgotten_to.0);
         if reach.is_empty() && maybe.is_empty() {
             if let Some(found) = self.far(&key, act, forced) {
                 return found;
             }
             return (
-                self.session(&upid, begun, act.0, log.map(|log| log.since)),
+                self.session(
+                    &upid,
+                    begun,
+                    act.0,
+                    log.filter(|log| log.last.0 >= act.0).map(|log| log.since),
+                ),
                 None,
             );
         }
@@ -238,9 +243,15 @@ impl Correlate {
             .hosts
             .log(&first.host)
             .is_none_or(|log| at.0 - window.before <= log.forgotten_to.0);
+        let of_a_node = addresses.iter().any(|ip| self.hosts.member(*ip).is_some());
         if let ([ip], true) = (
             addresses.as_slice(),
-            plan.is_sure(place) && one_host && !forgotten && !forced && fits.len() < 256,
+            !of_a_node
+                && plan.is_sure(place)
+                && one_host
+                && !forgotten
+                && !forced
+                && fits.len() < 256,
         ) && let Some(line) = plan.given(place)
             && let Some(found) = self.lines.get(&line.1)
         {

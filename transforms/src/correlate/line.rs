@@ -193,7 +193,9 @@ impl Correlate {
                 {
                     keys.push(change_key(node, user, code, &vmid).into());
                 }
-                if let Some(object) = event.str(NAMES.object_type) {
+                if let Some(object) = event.str(NAMES.object_type)
+                    && look::writes_files(event.str(fields::EVENT_CODE).unwrap_or_default())
+                {
                     let id = event.str(NAMES.object_id).unwrap_or_default();
                     let code = event.str(fields::EVENT_CODE).unwrap_or_default();
                     keys.push(super::change::object_key(code, object, id).into());
@@ -392,7 +394,10 @@ impl Correlate {
                         after: 60 * SECOND,
                     };
                     let acts = pool.takers(event.timestamp().0, window);
-                    found = acts.last().and_then(|(_, act)| self.record(*act)).or(found);
+                    // Of two consoles nobody can tell whose client this is.
+                    if let [(_, act)] = acts {
+                        found = self.record(*act).or(found);
+                    }
                 }
             }
             if let Some(id) = found {

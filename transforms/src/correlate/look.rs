@@ -107,6 +107,61 @@ fn is_guest(code: &str) -> bool {
     code.starts_with("PVE-20") || code.starts_with("PVE-21")
 }
 
+/// Whether such an act can be what changed a file of the configuration. Whoever sends keys or commands to a running guest, or
+/// checks a ticket, changes none, and must not be taken for the author of a change that came by just then.
+pub(super) fn writes_files(code: &str) -> bool {
+    !matches!(
+        code,
+        "PVE-1001"
+            | "PVE-1002"
+            | "PVE-1015"
+            | "PVE-2023"
+            | "PVE-2123"
+            | "PVE-2026"
+            | "PVE-2027"
+            | "PVE-2028"
+            | "PVE-2029"
+            | "PVE-2301"
+            | "PVE-2302"
+            | "PVE-2311"
+            | "PVE-5205"
+            | "PVE-6001"
+            | "PVE-6035"
+            | "PVE-6073"
+            | "PVE-6074"
+            | "PVE-6075"
+            | "PVE-6093"
+    )
+}
+
+/// Whether such a task writes the configuration of its guest. One that only runs it (start, stop) writes locks and what was
+/// pending; any other change beside it is somebody's own.
+pub(super) fn task_writes(kind: &str) -> bool {
+    let verb = kind
+        .strip_prefix("qm")
+        .or_else(|| kind.strip_prefix("vz"))
+        .unwrap_or(kind);
+    matches!(
+        verb,
+        "create"
+            | "destroy"
+            | "config"
+            | "clone"
+            | "restore"
+            | "template"
+            | "snapshot"
+            | "delsnapshot"
+            | "rollback"
+            | "move"
+            | "igrate"
+            | "migrate"
+            | "tunnel"
+            | "mtunnel"
+            | "resize"
+            | "move_volume"
+    )
+}
+
 /// `alice@pve` or `alice@pve!ci`.
 pub(super) fn user(event: &Event) -> Option<String> {
     let id = event.str(fields::USER_ID).filter(|id| *id != "-")?;

@@ -51,13 +51,18 @@ impl Correlate {
             twins: Vec::new(),
         };
         if line.target.is_some() {
-            // The relaying node itself has the client's address.
-            return one(Some(line.host.clone()));
+            // The relaying node itself has the client's address, unless that is another node once more: then names do not
+            // mean what they seem to.
+            return match self.hosts.member(ip) {
+                Some(node) if node.is_none_or(|node| *node != *line.host) => open(vec![ip]),
+                _ => one(Some(line.host.clone())),
+            };
         }
         let twins = line.twin.as_deref().and_then(|twin| self.twins.get(twin));
         match (self.hosts.member(ip), twins) {
-            (None, Some(twins)) if !self.hosts.knows_members() => {
-                // It may be the address of a node after all, if another node relayed such a call.
+            (None, Some(twins)) => {
+                // It may be the address of a node after all, if another node relayed such a call: a node has more addresses
+                // than the list of members names.
                 let near = twins.near(line.time.0, WIDE);
                 if near.is_empty() {
                     return one(None);

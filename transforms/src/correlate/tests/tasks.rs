@@ -299,9 +299,19 @@ fn without_a_call_a_login_says_where_the_user_is() {
     };
     let with = |logins: Vec<[pipeline::testing::Json; 2]>, user| {
         let mut list: Vec<_> = logins.into_iter().flatten().collect();
+        // The log of the node goes on, so it was read up to the task.
+        list.push(logged_in("pve1", "late@pve", 8010.0));
+        list.push(ticket("pve1", "192.0.2.98", 8010.0));
         list.push(task_of(user));
         told_of(list)
     };
+    // Where the log ends before the task, another login may stand in what was not read.
+    let mut list: Vec<_> = [early(), login("192.0.2.10", 7000.0)]
+        .into_iter()
+        .flatten()
+        .collect();
+    list.push(task_of("alice@pve"));
+    assert_eq!(told_of(list), ("none -".to_owned(), "-".to_owned()));
     let one = ("session 192.0.2.10".to_owned(), "-".to_owned());
     assert_eq!(
         with(vec![early(), login("192.0.2.10", 7000.0)], "alice@pve"),
