@@ -350,7 +350,10 @@ impl Correlate {
         let pid = event
             .get(fields::PROCESS_PID)
             .and_then(pipeline::ValueRef::as_int);
-        let key = format!("said\n{host}\n{}\n{words}", pid.unwrap_or_default());
+        // Words may be long; what is remembered of them is not.
+        let pid = pid.unwrap_or_default().to_le_bytes();
+        let key =
+            EventId::of_parts(&[b"said", host.as_bytes(), &pid, words.as_bytes()]).to_string();
         // The cluster log has whole seconds.
         let window = Window {
             before: 2 * SECOND,

@@ -298,16 +298,26 @@ pub(super) fn sudo(line: Line<'_>) -> Option<Seen> {
         return pam(text, "PVE-1023", "PVE-1023").map(Seen::local);
     }
     let (user, rest) = text.split_once(" : ")?;
-    let part = |name: &str| {
-        let (_, value) = rest.split_once(name)?;
-        Some(value.split(" ; ").next().unwrap_or(value))
+    // The folder and the command are the user's own words and may look like parts themselves. Where a part stands more than
+    // once nobody can tell which is sudo's, and it is left out; the whole line is kept.
+    let only = |text: &'_ str, name: &str| -> Option<usize> {
+        let mut places = text.match_indices(name).map(|(at, _)| at);
+        places.next().filter(|_| places.next().is_none())
     };
-    let command = rest.split_once("COMMAND=").map(|(_, command)| command);
-    let refused =
-        command.is_none() || !rest.trim_start().starts_with("TTY=") && !rest.starts_with("PWD=");
+    const USER: &str = " ; USER=";
+    const COMMAND: &str = " ; COMMAND=";
+    let is_run = rest.contains(COMMAND);
+    let place = only(rest, COMMAND);
+    let command = place.map(|at| &rest[at + COMMAND.len()..]);
+    let effective = place.and_then(|end| {
+        let before = &rest[..end];
+        let at = only(before, USER)? + USER.len();
+        before[at..].split(" ; ").next()
+    });
+    let refused = !is_run || !rest.trim_start().starts_with("TTY=") && !rest.starts_with("PWD=");
     let mut seen = Seen::new("PVE-1023", if refused { "failure" } else { "success" });
     seen = seen.object("user", user).user(user).local();
-    if let Some(effective) = part("USER=") {
+    if let Some(effective) = effective {
         seen = seen.with(NAMES.effective, effective);
     }
     if let Some(command) = command {

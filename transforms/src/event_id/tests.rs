@@ -330,3 +330,23 @@ fn arguments_of_a_change_hold_no_secret() {
         json!({"password": "[redacted]", "comment": "x"})
     );
 }
+
+#[test]
+fn a_folder_named_like_a_part_of_sudos_line_is_believed_in_nothing() {
+    let event = line(
+        "sudo",
+        "alice : TTY=pts/0 ; PWD=/tmp/x ; USER=bob ; COMMAND=/bin/true ; USER=root ; COMMAND=/usr/bin/id",
+    );
+    assert_eq!(
+        (&event["event"]["code"], &event["user"]["id"]),
+        (&json!("PVE-1023"), &json!("alice"))
+    );
+    assert_eq!(event["user"]["effective"], Value::Null);
+    assert_eq!(event["process"]["command_line"], Value::Null);
+    let event = line(
+        "sudo",
+        "alice : TTY=pts/0 ; PWD=/tmp/USER=bob ; USER=root ; COMMAND=/usr/bin/id",
+    );
+    assert_eq!(event["user"]["effective"]["name"], "root");
+    assert_eq!(event["process"]["command_line"], "/usr/bin/id");
+}
