@@ -65,7 +65,9 @@ const MOST_CONSOLES: usize = 1_000;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Addresses of the nodes of the cluster, as `"pve1=192.0.2.11"` or an address alone. A node logs a call that another
-    /// one relayed with that node as its client, so these addresses are nobody's. Nodes in `members` need not be named.
+    /// one relayed with that node as its client, so these addresses are nobody's. Nodes in `members` need not be named; a
+    /// collector that is no node of the cluster and asks no API has no such list, and must be told them here, or it may
+    /// take a node for a client.
     cluster_nodes: Vec<Spanned<String>>,
     /// The cluster's own list of its nodes and their addresses. Read where it exists.
     members: PathBuf,
