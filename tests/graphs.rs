@@ -19,6 +19,14 @@ use support::syslog::Pki;
 const LINES: u64 = 1500;
 
 /// `pvetrail demo` with one of the shipped graphs.
+/// Each of these starts servers of several hundred MiB, and a day takes what the machine has: side by side they would
+/// only wait for each other.
+fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ONE.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 fn demo(ground: &Ground, graph: &str, variables: &[(&str, String)]) -> Command {
     let mut command = support::program();
     command
@@ -72,6 +80,7 @@ impl Told {
 
 #[test]
 fn elk_brings_a_day_into_opensearch_and_elasticsearch() {
+    let _one = one_at_a_time();
     for server in ["opensearch", "elasticsearch"] {
         let Some(service) = Service::start(server, &[]) else {
             continue;
@@ -86,6 +95,7 @@ fn elk_brings_a_day_into_opensearch_and_elasticsearch() {
 
 #[test]
 fn loki_has_every_line_of_the_day() {
+    let _one = one_at_a_time();
     let Some(service) = Service::start("loki", &[]) else {
         return;
     };
@@ -111,6 +121,7 @@ fn loki_has_every_line_of_the_day() {
 
 #[test]
 fn siem_gets_every_event_as_cef_over_tls() {
+    let _one = one_at_a_time();
     let ground = Ground::new();
     let pki = Pki::new();
     for (from, to) in [
@@ -154,6 +165,7 @@ fn siem_gets_every_event_as_cef_over_tls() {
 
 #[test]
 fn fleet_goes_through_jetstream_into_opensearch() {
+    let _one = one_at_a_time();
     let (Some(nats), Some(service)) = (Nats::start(&["-js"]), Service::start("opensearch", &[]))
     else {
         return;
