@@ -8,6 +8,7 @@
 
 mod author;
 mod basis;
+mod bounds;
 mod change;
 mod codec;
 mod decide;
@@ -445,95 +446,5 @@ impl Correlate {
             }
             Due::Login(_) | Due::Change(_) | Due::Line(_) => {}
         }
-    }
-
-    /// Keeps within bounds: what waits longest goes on as it is, then what was heard of longest ago is forgotten.
-    fn bound(&mut self, out: &mut Outputs) {
-        if self.size + self.pools.size() + self.twins.size() > self.most_size {
-            self.shed(out);
-        }
-        while self.lines.len() > self.most_lines {
-            let Some(oldest) = self.lines.keys().next().copied() else {
-                return;
-            };
-            self.settle(&[Due::Line(oldest)], true, out);
-            self.forget_line(oldest);
-            out.evicted(1);
-        }
-        while self.tasks.len() > self.most_tasks {
-            let Some(oldest) = self.tasks.keys().next().copied() else {
-                return;
-            };
-            self.settle(&[Due::Task(oldest)], true, out);
-            self.forget_task(oldest);
-            out.evicted(1);
-        }
-    }
-
-    /// Too much memory: a sixteenth of what waits goes on, and if nothing waits, a sixteenth of what is remembered goes.
-    #[cold]
-    fn shed(&mut self, out: &mut Outputs) {
-        let mut up = Vec::new();
-        for waiting in [&mut self.due, &mut self.ripe] {
-            for _ in 0..waiting.len().div_ceil(16) {
-                up.extend(waiting.pop_first().map(|(_, due)| due));
-            }
-        }
-        out.evicted(up.len());
-        self.settle(&up, true, out);
-        if self.size + self.pools.size() + self.twins.size() <= self.most_size {
-            return;
-        }
-        let lines: Vec<u64> = self
-            .lines
-            .keys()
-            .take(self.lines.len().div_ceil(16))
-            .copied()
-            .collect();
-        for no in &lines {
-            self.settle(&[Due::Line(*no)], true, out);
-            self.forget_line(*no);
-        }
-        let tasks: Vec<u64> = match lines.is_empty() {
-            true => self
-                .tasks
-                .keys()
-                .take(self.tasks.len().div_ceil(16))
-                .copied()
-                .collect(),
-            false => Vec::new(),
-        };
-        for no in &tasks {
-            self.settle(&[Due::Task(*no)], true, out);
-            self.forget_task(*no);
-        }
-        out.evicted(lines.len() + tasks.len());
-    }
-
-    /// Reads the cluster's list of its nodes, once a minute.
-    fn read_members(&mut self, now: Time) {
-        const EVERY: std::time::Duration = std::time::Duration::from_secs(60);
-        if self
-            .looked
-            .as_ref()
-            .is_some_and(|(at, _)| now.since(*at) < EVERY && *at <= now)
-        {
-            return;
-        }
-        let before = self.looked.take().map(|(_, text)| text);
-        let text = hosts::read_members(&self.members).unwrap_or_default();
-        if before.as_ref() != Some(&text) {
-            for (node, ip) in hosts::parse_members(&text) {
-                self.hosts.add_member(ip, Some(&node));
-            }
-        }
-        if let Some(inventory) = &self.inventory {
-            for (name, node) in inventory.snapshot().nodes() {
-                if let Some(ip) = node.address {
-                    self.hosts.add_member(ip.to_canonical(), Some(name));
-                }
-            }
-        }
-        self.looked = Some((now, text));
     }
 }

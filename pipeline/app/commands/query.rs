@@ -309,6 +309,7 @@ impl Question {
             || self.since.is_some()
             || self.by.is_some()
             || self.limit.is_some()
+            || self.min_count > 1
             || self.all
             || self.explode
     }

@@ -13,7 +13,7 @@ mod user;
 pub use answer::{Answer, Verdict, upid_length};
 pub use endpoint::{Call, Endpoint};
 pub use inventory::{Guest, Inventory, Known, Node, Snapshot};
-pub use path::{Format, normalise};
+pub use path::{Format, decode, normalise};
 pub use task::{Act, Exit, TaskType};
 pub use upid::{Upid, UpidError};
 pub use user::User;

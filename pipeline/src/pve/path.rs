@@ -41,7 +41,9 @@ pub fn normalise(raw: &str) -> Option<(Format, Cow<'_, str>)> {
     Some((format, path))
 }
 
-fn decode(raw: &str) -> Cow<'_, str> {
+/// `%xx` as bytes; what is no escape stays. What is no UTF-8 then is replaced.
+#[must_use]
+pub fn decode(raw: &str) -> Cow<'_, str> {
     if !raw.contains('%') {
         return Cow::Borrowed(raw);
     }

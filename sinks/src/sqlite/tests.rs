@@ -1,3 +1,5 @@
+//! The store as a whole: what is written, asked, broken and measured.
+
 mod asking;
 mod bench;
 mod faults;

@@ -44,7 +44,10 @@ pub(super) fn understand(line: Line<'_>) -> Option<Seen> {
         "sudo" => auth::sudo(line),
         "su" => auth::su(line),
         "login" => auth::login(line),
-        "pve-ha-crm" | "pve-ha-lrm" => cluster::ha(line),
+        // What HA forks runs as root, and it is HA all the same.
+        "pve-ha-crm" | "pve-ha-lrm" => guests::pve(line)
+            .map(|seen| seen.actor("ha"))
+            .or_else(|| cluster::ha(line)),
         "pmxcfs" => cluster::pmxcfs(line),
         "corosync" => cluster::corosync(line),
         "watchdog-mux" => cluster::watchdog(line),

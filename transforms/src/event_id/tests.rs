@@ -350,3 +350,14 @@ fn a_folder_named_like_a_part_of_sudos_line_is_believed_in_nothing() {
     assert_eq!(event["user"]["effective"]["name"], "root");
     assert_eq!(event["process"]["command_line"], "/usr/bin/id");
 }
+
+#[test]
+fn a_task_that_ha_forks_is_ha_s() {
+    let upid = "UPID:pve1:0001A6B3:00F3C1D2:69B5F213:qmstart:104:root@pam:";
+    let event = line("pve-ha-lrm", &format!("<root@pam> starting task {upid}"));
+    assert_eq!(
+        (&event["event"]["code"], &event["pve"]["actor"]["kind"]),
+        (&json!("PVE-2004"), &json!("ha"))
+    );
+    assert_eq!(event["pve"]["task"]["upid"], upid);
+}

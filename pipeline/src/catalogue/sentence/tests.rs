@@ -1,3 +1,5 @@
+//! What sentences say, of what is known and of what is not.
+
 use super::*;
 use crate::clock::Time;
 use crate::event::EventId;
