@@ -76,7 +76,8 @@ pub struct Config {
     max_tasks: usize,
     /// Most lines of the access log remembered; the oldest go first [lines].
     max_lines: usize,
-    /// Most memory of all that is remembered or held. Where it is full, the oldest go on as they are.
+    /// Most memory of all that is remembered or held, a quarter of it for lines that wait. Where it is full, the oldest go
+    /// on as they are.
     max_held: Bytes,
 }
 
@@ -87,7 +88,7 @@ impl Default for Config {
             members: "/etc/pve/.members".into(),
             max_tasks: 200_000,
             max_lines: 100_000,
-            max_held: Bytes::mib(128),
+            max_held: Bytes::mib(64),
         }
     }
 }
@@ -195,6 +196,8 @@ struct Correlate {
     watermark: Option<Time>,
     /// Memory of tasks, lines, logins and changes [bytes].
     size: usize,
+    /// Memory of the events of lines that wait, which is part of it [bytes].
+    waiting: usize,
     /// Just loaded: what waits has waited enough only after the time it waits for anyhow.
     fresh: bool,
     key: String,

@@ -171,7 +171,7 @@ impl Correlate {
         evidence.dedup();
         let pool = Pool {
             acts: acts.into_iter().collect(),
-            lines: near,
+            lines: near.into(),
         };
         let plan = pool.plan(at, ACT);
         let place = plan.place((at, no));

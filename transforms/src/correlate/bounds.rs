@@ -2,6 +2,7 @@
 
 use pipeline::{Outputs, Time};
 
+use super::look::Role;
 use super::{Correlate, Due, hosts};
 
 impl Correlate {
@@ -9,6 +10,9 @@ impl Correlate {
     pub(super) fn bound(&mut self, out: &mut Outputs) {
         if self.size + self.pools.size() + self.twins.size() > self.most_size {
             self.shed(out);
+        }
+        if self.waiting > self.most_size / 4 {
+            self.let_go(out);
         }
         while self.lines.len() > self.most_lines {
             let Some(oldest) = self.lines.keys().next().copied() else {
@@ -26,6 +30,34 @@ impl Correlate {
             self.forget_task(oldest);
             out.evicted(1);
         }
+    }
+
+    /// Too many lines wait, as they do where a log is read anew at full speed: the sixteenth that waits longest goes on, first
+    /// those of logins and refusals, which anyone can send without end. Nothing else is decided before its time for them.
+    #[cold]
+    fn let_go(&mut self, out: &mut Outputs) {
+        let most = self.due.len().div_ceil(16);
+        let cheap = |role| !matches!(role, Role::Fork | Role::Write);
+        let pick = |any: bool| -> Vec<((Time, u64), Due)> {
+            let lines = self.due.iter().filter(|(_, due)| match due {
+                Due::Line(no) => self
+                    .lines
+                    .get(no)
+                    .is_none_or(|line| any || cheap(line.role)),
+                _ => false,
+            });
+            lines.take(most).map(|(at, due)| (*at, *due)).collect()
+        };
+        let mut gone = pick(false);
+        if gone.is_empty() {
+            gone = pick(true);
+        }
+        for (at, _) in &gone {
+            self.due.remove(at);
+        }
+        let up: Vec<Due> = gone.into_iter().map(|(_, due)| due).collect();
+        out.evicted(up.len());
+        self.settle(&up, true, out);
     }
 
     /// Too much memory: a sixteenth of what waits goes on, and if nothing waits, a sixteenth of what is remembered goes.

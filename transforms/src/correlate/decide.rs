@@ -222,7 +222,7 @@ impl Correlate {
         };
         let pool = super::pool::Pool {
             acts: acts.iter().map(|(time, no)| (time + shift, *no)).collect(),
-            lines: forwards.to_vec(),
+            lines: forwards.to_vec().into(),
         };
         let at = (act.0 + shift, act.1);
         let plan = pool.plan(at.0, window);

@@ -32,7 +32,7 @@ pub(super) struct Line {
     /// Whether the clocks of the two nodes were compared by it.
     pub(super) compared: bool,
     /// Until it is told.
-    pub(super) event: Option<Event>,
+    pub(super) event: Option<Box<Event>>,
     /// Records that it is evidence of.
     pub(super) claims: Vec<EventId>,
 }
@@ -45,7 +45,7 @@ impl Line {
             + self.user.len()
             + self.twin.as_ref().map_or(0, |twin| twin.len())
             + self.keys.iter().map(|key| key.len() + 16).sum::<usize>()
-            + self.event.as_ref().map_or(0, Event::size)
+            + self.event.as_deref().map_or(0, Event::size)
     }
 
     pub(super) fn save(&self, to: &mut Vec<u8>) {
@@ -60,7 +60,7 @@ impl Line {
         to.put_option(self.twin.as_deref(), Put::put_str);
         to.put_all(&self.keys, |to, key| to.put_str(key));
         to.put_u8(u8::from(self.firm) | u8::from(self.compared) << 1);
-        to.put_option(self.event.as_ref(), |to, event| {
+        to.put_option(self.event.as_deref(), |to, event| {
             pipeline::state::write_event(event, to);
         });
         to.put_all(&self.claims, |to, id| to.put_id(*id));
@@ -92,7 +92,7 @@ impl Line {
             keys,
             firm: flags & 1 != 0,
             compared: flags & 2 != 0,
-            event: from.option(Take::event)?,
+            event: from.option(Take::event)?.map(Box::new),
             claims: from.all(Take::id)?,
         })
     }
@@ -156,7 +156,7 @@ impl Correlate {
         self.enter_line(
             no,
             Line {
-                event: Some(event),
+                event: Some(Box::new(event)),
                 ..line
             },
         );
@@ -249,6 +249,7 @@ impl Correlate {
             }
         }
         self.line_ids.insert(line.id);
+        self.waiting += line.event.as_deref().map_or(0, Event::size);
         self.size += line.size();
         self.lines.insert(no, line);
     }
@@ -258,6 +259,7 @@ impl Correlate {
         let Some(line) = self.lines.remove(&no) else {
             return;
         };
+        self.waiting -= line.event.as_deref().map_or(0, Event::size);
         self.size -= line.size();
         self.line_ids.remove(&line.id);
         self.hosts.forget(&line.host, line.time);
@@ -274,8 +276,9 @@ impl Correlate {
     /// The event of a line, if it is not told yet.
     pub(super) fn take_event(&mut self, no: u64) -> Option<Event> {
         let line = self.lines.get_mut(&no)?;
-        let event = line.event.take()?;
+        let event = *line.event.take()?;
         self.size -= event.size();
+        self.waiting -= event.size();
         Some(event)
     }
 
@@ -319,7 +322,7 @@ impl Correlate {
         let Some(mut event) = self.take_event(no) else {
             return;
         };
-        self.resolve_into(no, &mut event);
+        let resolved = self.resolve_into(no, &mut event);
         let of = if arrivals.is_empty() {
             takers
         } else {
@@ -327,6 +330,10 @@ impl Correlate {
         };
         if of.is_empty() {
             let role = self.lines.get(&no).map(|line| line.role);
+            if role == Some(Role::Unknown) && !resolved {
+                // It goes on as it came, with the sentence it has.
+                return out.emit(event);
+            }
             if matches!(role, Some(Role::Fork | Role::Failed)) {
                 event.set_str(NAMES.record, "primary");
             }
@@ -362,12 +369,14 @@ impl Correlate {
         takers
     }
 
-    /// Writes into the event of a line what is known of where it came from.
-    pub(super) fn resolve_into(&mut self, no: u64, event: &mut Event) {
+    /// Writes into the event of a line what is known of where it came from; `false` where the line says all itself.
+    pub(super) fn resolve_into(&mut self, no: u64, event: &mut Event) -> bool {
         self.compare(no);
-        if let Some(basis) = self.resolve(no).basis() {
+        let basis = self.resolve(no).basis();
+        if let Some(basis) = &basis {
             basis.write(event);
         }
+        basis.is_some()
     }
 
     /// The websocket of a console, and other lines that are no writing call.

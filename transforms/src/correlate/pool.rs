@@ -27,8 +27,8 @@ pub(super) struct Window {
 /// Acts of one kind by one user on one object, and the lines that fit such an act.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    pub(super) acts: Vec<At>,
-    pub(super) lines: Vec<At>,
+    pub(super) acts: Places,
+    pub(super) lines: Places,
 }
 
 /// Most acts in a row that are looked at together; more than this many away, one has no say [acts].
@@ -36,17 +36,58 @@ const MOST_TOGETHER: usize = 16_384;
 /// Most acts and lines of which it is worked out which line belongs to which act [acts].
 const MOST_PEELED: usize = 64;
 
-fn insert(list: &mut Vec<At>, at: At) {
-    let place = list.partition_point(|held| *held < at);
-    list.insert(place, at);
+/// Places in time, sorted. What is new comes in at the end and what is old goes out in front, and neither moves the others.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    list: Vec<At>,
+    /// Before it stands what has gone out.
+    first: usize,
 }
 
-fn remove(list: &mut Vec<At>, at: At) {
-    if let Ok(place) = list.binary_search(&at) {
-        list.remove(place);
+impl Places {
+    fn insert(&mut self, at: At) {
+        let place = self.first + self.partition_point(|held| *held < at);
+        self.list.insert(place, at);
     }
-    if list.is_empty() {
-        *list = Vec::new();
+
+    fn remove(&mut self, at: At) {
+        let Ok(place) = self.binary_search(&at) else {
+            return;
+        };
+        if place < self.len() / 2 {
+            let from = self.first;
+            self.list.copy_within(from..from + place, from + 1);
+            self.first += 1;
+        } else {
+            self.list.remove(self.first + place);
+        }
+        if self.is_empty() {
+            *self = Places::default();
+        } else if self.first > self.list.len() / 2 {
+            self.list.drain(..self.first);
+            self.list.shrink_to(self.list.len() * 2);
+            self.first = 0;
+        }
+    }
+}
+
+impl std::ops::Deref for Places {
+    type Target = [At];
+
+    fn deref(&self) -> &[At] {
+        &self.list[self.first..]
+    }
+}
+
+impl From<Vec<At>> for Places {
+    fn from(list: Vec<At>) -> Places {
+        Places { list, first: 0 }
+    }
+}
+
+impl FromIterator<At> for Places {
+    fn from_iter<T: IntoIterator<Item = At>>(places: T) -> Places {
+        Vec::from_iter(places).into()
     }
 }
 
@@ -252,19 +293,19 @@ impl Pools {
     }
 
     pub(super) fn add_act(&mut self, key: &str, at: At) {
-        insert(&mut self.at(key).acts, at);
+        self.at(key).acts.insert(at);
     }
 
     pub(super) fn add_line(&mut self, key: &str, at: At) {
-        insert(&mut self.at(key).lines, at);
+        self.at(key).lines.insert(at);
     }
 
     pub(super) fn remove_act(&mut self, key: &str, at: At) {
-        self.change(key, |pool| remove(&mut pool.acts, at));
+        self.change(key, |pool| pool.acts.remove(at));
     }
 
     pub(super) fn remove_line(&mut self, key: &str, at: At) {
-        self.change(key, |pool| remove(&mut pool.lines, at));
+        self.change(key, |pool| pool.lines.remove(at));
     }
 
     fn change(&mut self, key: &str, change: impl FnOnce(&mut Pool)) {
@@ -333,6 +374,30 @@ mod tests {
         let plan = pool(&[10, 11], &[12, 13]).plan(10, WINDOW);
         assert!(plan.is_sure(0) && plan.is_sure(1));
         assert_eq!((plan.only(0), plan.only(1)), (None, None));
+    }
+
+    #[test]
+    fn places_stay_sorted_whichever_goes_first() {
+        let mut places = Places::default();
+        let mut plain = std::collections::BTreeSet::new();
+        for n in 0..4_000_u64 {
+            let at = ((n * 7_919 % 1_000) as i64, n);
+            places.insert(at);
+            plain.insert(at);
+            if n % 3 != 0 {
+                // Mostly the oldest, now and then one out of the middle or the newest.
+                let gone = match n % 7 {
+                    0 => plain.iter().nth(plain.len() / 2),
+                    1 => plain.last(),
+                    _ => plain.first(),
+                };
+                let gone = *gone.unwrap();
+                places.remove(gone);
+                places.remove(gone);
+                plain.remove(&gone);
+            }
+            assert!(places.iter().eq(plain.iter()));
+        }
     }
 
     #[test]

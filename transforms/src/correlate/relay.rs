@@ -130,14 +130,14 @@ impl Correlate {
                 let acts = arrivals.iter().map(|(time, act)| (time + skew, *act));
                 let pool = Pool {
                     acts: acts.collect(),
-                    lines: forwards,
+                    lines: forwards.into(),
                 };
                 (pool, NARROW)
             }
             None => {
                 let pool = Pool {
-                    acts: arrivals,
-                    lines: forwards,
+                    acts: arrivals.into(),
+                    lines: forwards.into(),
                 };
                 (pool, WIDE)
             }
