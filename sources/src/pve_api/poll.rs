@@ -60,12 +60,17 @@ enum Job {
     Access,
 }
 
-/// What came of it.
+/// What came of each [`Job`].
 enum Answer {
-    Value(Result<Value, Trouble>),
-    Tasks(usize, Result<Value, Trouble>),
-    Details(Vec<(News, Detail)>, Option<(News, Trouble)>),
+    Rights(Result<Value, Trouble>),
+    Nodes(Result<Value, Trouble>),
+    Recent(Result<Value, Trouble>),
+    /// Of this node, asked for so many rows.
+    Tasks(String, usize, Result<Value, Trouble>),
+    Details(String, Vec<(News, Detail)>, Option<(News, Trouble)>),
     Log(Result<cluster_log::Answer, Trouble>),
+    Status(Result<Value, Trouble>),
+    Resources(Result<Value, Trouble>),
     Access(Vec<(&'static str, Result<Value, Trouble>)>),
 }
 
@@ -89,7 +94,7 @@ impl Plan {
     }
 }
 
-type Asked = Pin<Box<dyn Future<Output = (Job, Answer)> + Send>>;
+type Asked = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// One run.
 pub(super) struct Poller<'s> {
@@ -98,7 +103,7 @@ pub(super) struct Poller<'s> {
     out: SourceOut,
     plans: BTreeMap<Job, Plan>,
     /// Under way, also while an answer waits to be handed over.
-    asked: JoinSet<(Job, Answer)>,
+    asked: JoinSet<Answer>,
     nodes: BTreeMap<String, Node>,
     /// What `/cluster/tasks` said last of each node.
     digests: BTreeMap<String, u64>,
@@ -188,7 +193,7 @@ impl<'s> Poller<'s> {
                 () = &mut stopped => return Ok(()),
                 Some(asked) = self.asked.join_next(), if !self.asked.is_empty() => {
                     match asked {
-                        Ok((job, answer)) => self.take(job, answer).await?,
+                        Ok(answer) => self.take(answer).await?,
                         // A bug in asking is one of this source.
                         Err(why) if why.is_panic() => std::panic::resume_unwind(why.into_panic()),
                         // Only a runtime that ends cancels it.
@@ -226,41 +231,29 @@ impl<'s> Poller<'s> {
     }
 
     fn ask(&mut self, job: &Job) -> Asked {
-        let (client, job) = (Arc::clone(&self.client), job.clone());
-        let simple = |path: &'static str, query: &'static [(&str, &str)]| -> Asked {
-            let (client, job) = (Arc::clone(&client), job.clone());
-            Box::pin(async move {
-                let data = match job {
-                    // An object, and an empty one may be a list.
-                    Job::Rights => client
-                        .get(Queue::Own, path, query)
-                        .await
-                        .map(|mut whole| whole["data"].take()),
-                    _ => client.list(Queue::Own, path, query).await,
-                };
-                (job, Answer::Value(data))
-            })
+        let client = Arc::clone(&self.client);
+        let list = |path: &'static str, answer: fn(Result<Value, Trouble>) -> Answer| -> Asked {
+            let client = Arc::clone(&client);
+            Box::pin(async move { answer(client.list(Queue::Own, path, &[]).await) })
         };
-        match &job {
-            Job::Rights => simple("access/permissions", &[]),
-            Job::Nodes => simple("nodes", &[]),
-            Job::Recent => simple("cluster/tasks", &[]),
-            Job::Status => simple("cluster/status", &[]),
-            Job::Resources => simple("cluster/resources", &[]),
-            Job::Access => Box::pin(async move {
-                let answers = access::ask(&client).await;
-                (job, Answer::Access(answers))
+        match job {
+            Job::Rights => Box::pin(async move {
+                // An object, and an empty one may be a list.
+                let whole = client.get(Queue::Own, "access/permissions", &[]).await;
+                Answer::Rights(whole.map(|mut whole| whole["data"].take()))
             }),
+            Job::Nodes => list("nodes", Answer::Nodes),
+            Job::Recent => list("cluster/tasks", Answer::Recent),
+            Job::Status => list("cluster/status", Answer::Status),
+            Job::Resources => list("cluster/resources", Answer::Resources),
+            Job::Access => Box::pin(async move { Answer::Access(access::ask(&client).await) }),
             Job::Log => {
                 if self.log_whole <= Instant::now() {
                     self.log_whole = Instant::now() + LOG_WHOLLY;
                     self.log.whole();
                 }
                 let limit = self.log.limit;
-                Box::pin(async move {
-                    let answer = cluster_log::ask(&client, limit).await;
-                    (job, Answer::Log(answer))
-                })
+                Box::pin(async move { Answer::Log(cluster_log::ask(&client, limit).await) })
             }
             Job::Tasks(name) => {
                 let queue = self.queue(name);
@@ -271,12 +264,12 @@ impl<'s> Poller<'s> {
                     Some(node) => node.most,
                     None => WHOLE,
                 };
-                let path = format!("nodes/{name}/tasks");
+                let (name, path) = (name.clone(), format!("nodes/{name}/tasks"));
                 Box::pin(async move {
                     let rows = limit.to_string();
                     let query = [("source", "all"), ("limit", rows.as_str())];
                     let data = client.list(queue, &path, &query).await;
-                    (job, Answer::Tasks(limit, data))
+                    Answer::Tasks(name, limit, data)
                 })
             }
             Job::Details(name) => {
@@ -303,7 +296,7 @@ impl<'s> Poller<'s> {
                             Err(why) => failed = Some((news, why)),
                         }
                     }
-                    (job, Answer::Details(done, failed))
+                    Answer::Details(name, done, failed)
                 })
             }
         }
@@ -374,9 +367,7 @@ impl<'s> Poller<'s> {
     /// A question went wrong.
     fn trouble(&mut self, what: &str, why: &Trouble, cost: &str) {
         if why.is_general() {
-            let cost =
-                "nothing of the cluster is seen until it answers, and what can be is read then";
-            self.troubles.met(API, why, cost, &self.out);
+            self.troubles.met(API, why, NOTHING, &self.out);
             self.stalled = true;
             self.again_after_trouble(&Job::Rights);
         } else {
@@ -390,22 +381,17 @@ impl<'s> Poller<'s> {
         }
     }
 
-    async fn take(&mut self, job: Job, answer: Answer) -> Result<(), Stopped> {
-        match (&job, answer) {
-            (Job::Rights, Answer::Value(answer)) => self.take_rights(answer),
-            (Job::Nodes, Answer::Value(answer)) => self.take_nodes(answer),
-            (Job::Recent, Answer::Value(answer)) => self.take_recent(answer).await?,
-            (Job::Status, Answer::Value(answer)) => self.take_status(answer).await?,
-            (Job::Resources, Answer::Value(answer)) => self.take_resources(answer).await?,
-            (Job::Access, Answer::Access(answers)) => self.take_access(answers).await?,
-            (Job::Log, Answer::Log(answer)) => self.take_log(answer).await?,
-            (Job::Tasks(name), Answer::Tasks(asked, answer)) => {
-                self.take_tasks(name.clone(), asked, answer).await?;
-            }
-            (Job::Details(name), Answer::Details(done, failed)) => {
-                self.take_details(name.clone(), done, failed).await?;
-            }
-            _ => unreachable!("each job has its kind of answer"),
+    async fn take(&mut self, answer: Answer) -> Result<(), Stopped> {
+        match answer {
+            Answer::Rights(answer) => self.take_rights(answer),
+            Answer::Nodes(answer) => self.take_nodes(answer),
+            Answer::Recent(answer) => self.take_recent(answer).await?,
+            Answer::Status(answer) => self.take_status(answer).await?,
+            Answer::Resources(answer) => self.take_resources(answer).await?,
+            Answer::Access(answers) => self.take_access(answers).await?,
+            Answer::Log(answer) => self.take_log(answer).await?,
+            Answer::Tasks(name, asked, answer) => self.take_tasks(name, asked, answer).await?,
+            Answer::Details(name, done, failed) => self.take_details(name, done, failed).await?,
         }
         Ok(())
     }

@@ -16,15 +16,11 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::hmac;
 
 use super::guard::Guard;
-use super::kinds::{Form, Place, is_closed, place};
+use super::kinds::{Form, Place, place};
 use super::model::Doc;
 use super::parse::{self, MOST_PARSED};
-use sign::{Sign, Walked, guests, is_hidden};
+use sign::{Hidden, Sign, Walked, guests, is_hidden};
 
-/// Most files and folders that are looked at [entries].
-const MOST_ENTRIES: usize = 200_000;
-/// Deepest folder that is entered.
-const DEEPEST: usize = 8;
 /// Longer files are not read [bytes].
 const MOST_READ: u64 = 64 << 20;
 /// What all documents together may weigh, in bytes of their files; what comes after is told by hash alone.
@@ -130,7 +126,7 @@ impl Scanner {
         let began = Instant::now();
         let (mut found, mut hidden) = self.walk()?;
         let mut doubtful = self.doubtful(&found, &named);
-        let missing = |scanner: &Scanner, found: &Walked, hidden: &[String]| -> Vec<String> {
+        let missing = |scanner: &Scanner, found: &Walked, hidden: &Hidden| -> Vec<String> {
             let known = scanner.seen.keys().chain(scanner.known.values());
             let gone = known.filter(|path| !found.contains_key(*path) && !is_hidden(path, hidden));
             gone.cloned().collect()
@@ -210,10 +206,7 @@ impl Scanner {
         let broken = self.broken.iter();
         look.trouble
             .extend(broken.map(|(path, (_, why))| (path.clone(), why.clone())));
-        let closed = hidden
-            .iter()
-            .map(|path| (path.clone(), "the folder cannot be read".to_owned()));
-        look.trouble.extend(closed);
+        look.trouble.extend(hidden);
         look.walked = true;
         self.first = false;
         self.walked = Some((Instant::now(), began.elapsed()));
@@ -260,65 +253,9 @@ impl Scanner {
         at.elapsed() >= every.max(took * SHARE)
     }
 
-    /// Every file below the folder, and the folders that could not be read.
-    fn walk(&self) -> Result<(Walked, Vec<String>), String> {
-        let mut found = Walked::new();
-        let mut hidden = Vec::new();
-        let mut folders = vec![(String::new(), 0)];
-        let mut entries = 0;
-        while let Some((folder, depth)) = folders.pop() {
-            self.alive();
-            let list = match fs::read_dir(self.root.join(&folder)) {
-                Ok(list) => list,
-                Err(why) if folder.is_empty() => {
-                    return Err(format!("cannot read {}: {why}", self.root.display()));
-                }
-                Err(why) if why.kind() == io::ErrorKind::NotFound => continue,
-                Err(_) => {
-                    hidden.push(folder);
-                    continue;
-                }
-            };
-            for entry in list {
-                entries += 1;
-                if entries > MOST_ENTRIES {
-                    return Err(format!(
-                        "there are more than {MOST_ENTRIES} files and folders"
-                    ));
-                }
-                let Ok(entry) = entry else {
-                    hidden.push(folder.clone());
-                    break;
-                };
-                let Ok(name) = entry.file_name().into_string() else {
-                    // A name that is no UTF-8 is none of PVE's.
-                    continue;
-                };
-                let path = match folder.is_empty() {
-                    true => name.clone(),
-                    false => format!("{folder}/{name}"),
-                };
-                let Ok(kind) = entry.file_type() else {
-                    continue;
-                };
-                if kind.is_dir() {
-                    if !is_closed(&name) && depth < DEEPEST {
-                        folders.push((path, depth + 1));
-                    }
-                    continue;
-                }
-                // Links are PVE's own shorthand for folders of this node.
-                if kind.is_symlink() || place(&path).is_none() {
-                    continue;
-                }
-                if let Ok(meta) = entry.metadata() {
-                    found.insert(path, Sign::of(&meta));
-                }
-                if entries % 64 == 0 {
-                    self.alive();
-                }
-            }
-        }
+    /// Every file below the folder, and what could not be looked at.
+    fn walk(&self) -> Result<(Walked, Hidden), String> {
+        let (found, hidden) = sign::walk(&self.root, || self.alive())?;
         if found.is_empty() && !(self.seen.is_empty() && self.known.is_empty()) {
             return Err("it is empty: the cluster file system is not mounted".to_owned());
         }

@@ -196,21 +196,67 @@ async fn rights_are_told_one_by_one() {
     assert_eq!(acl("@admins")["group"]["name"], "admins");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_is_suddenly_empty_is_no_deletion() {
+/// Looks at the folder of this tree without a source around it.
+fn scanner(tree: &Tree) -> super::scan::Scanner {
+    let guard = std::sync::Arc::new(super::guard::Guard::new(Default::default(), b"k"));
+    super::scan::Scanner::new(tree.path(), guard, false, Vec::new(), Default::default())
+}
+
+/// The next look that does walk: between two, the scanner rests a while.
+fn walked(scanner: &mut super::scan::Scanner) -> Result<super::scan::Look, String> {
+    loop {
+        let look = scanner.look()?;
+        if look.walked {
+            return Ok(look);
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_folder_that_is_suddenly_empty_is_no_deletion() {
     let tree = Tree::new();
-    let bench = tree.begun().await;
+    let mut scanner = scanner(&tree);
+    assert_eq!(walked(&mut scanner).unwrap().changed.len(), 2);
     let aside = tempfile::tempdir().unwrap();
-    for name in ["nodes", "user.cfg", "probe.txt"] {
+    for name in ["nodes", "user.cfg"] {
         fs::rename(tree.at(name), aside.path().join(name)).unwrap();
     }
-    // Long enough for several looks.
-    tokio::time::sleep(std::time::Duration::from_millis(800)).await;
-    for name in ["nodes", "user.cfg", "probe.txt"] {
+    for _ in 0..3 {
+        assert!(walked(&mut scanner).unwrap_err().contains("it is empty"));
+    }
+    for name in ["nodes", "user.cfg"] {
         fs::rename(aside.path().join(name), tree.at(name)).unwrap();
     }
     tree.write("nodes/pve1/qemu-server/999.conf", "cores: 1\n");
-    bench.until(|events| !real(events).is_empty()).await;
-    let words = words(&bench.stop().await);
-    assert_eq!(words, ["vm 999 creation cores:->1"]);
+    let (mut changed, mut looks) = (Vec::new(), 0);
+    while !changed.contains(&"guest/999".to_owned()) {
+        let look = walked(&mut scanner).unwrap();
+        assert!(look.gone.is_empty(), "{:?}", look.gone);
+        changed.extend(look.changed.into_iter().map(|(key, _)| key));
+        looks += 1;
+        assert!(looks < 20, "{changed:?}");
+    }
+}
+
+#[test]
+fn a_name_that_is_no_text_and_a_folder_too_deep_are_named_and_the_rest_is_read() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let tree = Tree::new();
+    let odd = std::ffi::OsStr::from_bytes(b"j\xFCrgen.cfg");
+    fs::write(tree.path().join(odd), "x: 1\n").unwrap();
+    let deep = "a/b/c/d/e/f/g/h/i";
+    tree.write(&format!("{deep}/x.cfg"), "x: 1\n");
+    let look = scanner(&tree).look().unwrap();
+    assert_eq!(look.changed.len(), 2);
+    let named: Vec<(&str, &str)> = look
+        .trouble
+        .iter()
+        .map(|(path, why)| (path.as_str(), why.as_str()))
+        .collect();
+    assert_eq!(named.len(), 2, "{named:?}");
+    assert_eq!(named[0].0, deep);
+    assert!(named[0].1.contains("deep"), "{named:?}");
+    assert_eq!(named[1].0, "j\\xfcrgen.cfg");
+    assert!(named[1].1.contains("no UTF-8"), "{named:?}");
 }

@@ -331,8 +331,10 @@ async fn ten_thousand_tasks_at_once_are_all_told() {
 async fn a_folder_that_comes_later_is_waited_for() {
     let node = Node::new();
     let later = node.file("later");
+    // An error, after which the engine starts the source again.
+    let why = lists::Looker::new(&later).look(false).unwrap_err();
+    assert!(why.contains("later"), "{why}");
     let bench = testing::source::<Config>(&format!("path = {later:?}")).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
     fs::create_dir(&later).unwrap();
     let upid = "UPID:pve1:0003A5B2:01C8F2A4:697722A2:qmstart:100:root@pam:";
     fs::write(later.join("index"), format!("{upid} 697722A7 OK\n")).unwrap();
