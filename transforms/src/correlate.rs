@@ -52,7 +52,12 @@ const SECOND: i64 = 1_000_000_000;
 const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Lines of calls and their tasks are remembered for so long after they came.
 const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(2 * 3600);
-/// What has ended, and lines that forked nothing.
+/// Tasks that have ended are remembered a little longer than any line that they may claim, and again for as long as one
+/// is there: else a late record of somebody else would be taken for the owner of that line.
+const OWNERS: std::time::Duration = std::time::Duration::from_secs(2 * 3600 + 15 * 60);
+/// An owner whose line is still there is looked at again after this.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+/// Lines that forked nothing, and what they are joined with.
 const COOLING: std::time::Duration = std::time::Duration::from_secs(30 * 60);
 /// A task whose end never comes is forgotten after this.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
@@ -340,6 +345,7 @@ impl Correlate {
                 _ => COOLING,
             },
             Due::Task(_) => LONGEST,
+            Due::CoolTask(_) | Due::ForgetTask(_) => OWNERS,
             _ => COOLING,
         };
         let no = self.next();
@@ -434,6 +440,11 @@ impl Correlate {
     }
 
     fn forget_one(&mut self, due: Due, now: Time) {
+        if self.may_claim(due) {
+            let no = self.next();
+            self.forget.insert((now.after(AGAIN), no), due);
+            return;
+        }
         match due {
             Due::CoolTask(no) => self.unpool(no),
             Due::ForgetTask(no) => self.forget_task(no),

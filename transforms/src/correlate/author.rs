@@ -178,7 +178,17 @@ impl Correlate {
         let sure = place.is_some_and(|place| plan.is_sure(place));
         let given = place.and_then(|place| plan.given(place));
         match given {
-            Some(line) if sure && who.len() == 1 && !forced && !many => Author::One(line.1),
+            Some(line) if sure && who.len() == 1 && !forced && !many => {
+                let one = who.first().copied();
+                match one.and_then(|(user, ip)| self.other_writer(no, user, ip)) {
+                    Some((ip, task)) => {
+                        candidates.extend(ip);
+                        evidence.push(task);
+                        Author::Several(candidates, evidence)
+                    }
+                    None => Author::One(line.1),
+                }
+            }
             _ if plan.lines.is_empty() && wide.is_empty() => Author::Nobody,
             _ => Author::Several(candidates, evidence),
         }
@@ -217,21 +227,55 @@ impl Correlate {
                 && *change.user == *upid.user
                 && (upid.start.0 - change.time.0).abs() <= 5 * SECOND
         };
-        self.task_with(vmid, false, near)
+        let found = self.tasks_with(vmid, false, near);
+        found.into_iter().find_map(|task| self.record(task))
+    }
+
+    /// A task of another user, or of the same one at another address, that may as well have written a difference.
+    fn other_writer(
+        &self,
+        difference: u64,
+        user: &str,
+        ip: Option<IpAddr>,
+    ) -> Option<(Option<IpAddr>, EventId)> {
+        self.tasks_around(difference).into_iter().find_map(|no| {
+            let task = self.tasks.get(&no)?;
+            let upid = Upid::parse(&task.upid).ok()?;
+            let from = task.basis.as_ref().and_then(|basis| basis.ip);
+            let elsewhere = from.zip(ip).is_some_and(|(from, ip)| from != ip);
+            if upid.user == user && !elsewhere {
+                return None;
+            }
+            Some((from, self.record(no)?))
+        })
     }
 
     /// The task that a difference is part of.
     pub(super) fn task_around(&self, difference: u64) -> Option<EventId> {
-        let difference = self.changes.get(&difference)?;
-        let event = difference.event.as_ref()?;
-        let vmid = event.get(NAMES.vmid).and_then(pipeline::ValueRef::as_int)?;
+        let found = self.tasks_around(difference);
+        found.into_iter().find_map(|task| self.record(task))
+    }
+
+    /// Tasks that may have written a difference, the newest first.
+    fn tasks_around(&self, difference: u64) -> Vec<u64> {
+        let Some((difference, event)) = self
+            .changes
+            .get(&difference)
+            .and_then(|difference| Some((difference, difference.event.as_ref()?)))
+        else {
+            return Vec::new();
+        };
+        let vmid = event.get(NAMES.vmid).and_then(pipeline::ValueRef::as_int);
+        let Some(vmid) = vmid else {
+            return Vec::new();
+        };
         let at = difference.time.0;
         // A file that comes or goes, and a lock, belong to whatever runs; other keys may be edited by hand meanwhile.
         let code = event.str(fields::EVENT_CODE).unwrap_or_default();
         let comes_or_goes = matches!(code, "PVE-2001" | "PVE-2002" | "PVE-2101" | "PVE-2102");
         let whole = comes_or_goes
             || matches!(event.get(NAMES.change_keys), Some(pipeline::ValueRef::List([key])) if key.as_ref().as_str() == Some("lock"));
-        self.task_with(&vmid.to_string(), whole, |upid, ended| {
+        self.tasks_with(&vmid.to_string(), whole, |upid, ended| {
             // The start is by the clock of its node, which may be another one.
             let clocks = if upid.node == &*difference.host {
                 0
@@ -244,20 +288,24 @@ impl Correlate {
         })
     }
 
-    fn task_with(
+    fn tasks_with(
         &self,
         vmid: &str,
         any: bool,
         fits: impl Fn(&Upid<'_>, Option<i64>) -> bool,
-    ) -> Option<EventId> {
-        let tasks = self.guests.get(vmid)?;
-        tasks.iter().rev().take(64).find_map(|no| {
-            let task = self.tasks.get(no)?;
-            let upid = Upid::parse(&task.upid).ok()?;
-            let writes = (any || look::task_writes(upid.kind)) && !look::is_console(upid.kind);
-            (writes && fits(&upid, task.end_at))
-                .then(|| self.record(*no))
-                .flatten()
-        })
+    ) -> Vec<u64> {
+        let tasks = self.guests.get(vmid).map(Vec::as_slice).unwrap_or_default();
+        let newest = tasks.iter().rev().take(64).copied();
+        newest
+            .filter(|no| {
+                self.tasks.get(no).is_some_and(|task| {
+                    Upid::parse(&task.upid).is_ok_and(|upid| {
+                        (any || look::task_writes(upid.kind))
+                            && !look::is_console(upid.kind)
+                            && fits(&upid, task.end_at)
+                    })
+                })
+            })
+            .collect()
     }
 }

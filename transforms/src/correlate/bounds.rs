@@ -2,8 +2,11 @@
 
 use pipeline::{Outputs, Time};
 
+use pipeline::pve::Upid;
+
 use super::look::Role;
-use super::{Correlate, Due, hosts};
+use super::pool::Window;
+use super::{Correlate, Due, hosts, line, look, relay, task};
 
 impl Correlate {
     /// Keeps within bounds: what waits longest goes on as it is, then what was heard of longest ago is forgotten.
@@ -27,7 +30,7 @@ impl Correlate {
                 return;
             };
             self.settle(&[Due::Task(oldest)], true, out);
-            self.forget_task(oldest);
+            self.give_up(oldest);
             out.evicted(1);
         }
     }
@@ -58,6 +61,53 @@ impl Correlate {
         let up: Vec<Due> = gone.into_iter().map(|(_, due)| due).collect();
         out.evicted(up.len());
         self.settle(&up, true, out);
+    }
+
+    /// Whether a line of the access log is remembered that this act may claim.
+    pub(super) fn may_claim(&self, due: Due) -> bool {
+        let any = |key: &str, at: i64, window: Window| {
+            self.pools.get(key).is_some_and(|pool| {
+                let mut near = pool.near(at, window).iter();
+                near.any(|line| self.lines.contains_key(&line.1))
+            })
+        };
+        match due {
+            Due::CoolTask(no) | Due::ForgetTask(no) => {
+                let Some(task) = self.tasks.get(&no).filter(|task| task.pooled) else {
+                    return false;
+                };
+                let Ok(upid) = Upid::parse(&task.upid) else {
+                    return false;
+                };
+                let mut key = String::new();
+                look::task_key(&upid, task.upid.len(), &mut key);
+                let window = task::window(look::class(upid.kind));
+                any(&key, upid.start.0, window)
+                    || any(&format!("far\n{key}"), upid.start.0, relay::WIDE)
+            }
+            Due::ForgetLogin(no) => self
+                .logins
+                .get(&no)
+                .is_some_and(|login| any(&login.key, login.time.0, line::LOGINS)),
+            Due::ForgetChange(no) => self.changes.get(&no).is_some_and(|change| {
+                let mut keys = change.keys.iter();
+                keys.any(|key| any(key, change.time.0, relay::WIDE))
+            }),
+            _ => false,
+        }
+    }
+
+    /// Forgets a task for want of room. While its line is there nothing of that time is claimed any more.
+    fn give_up(&mut self, no: u64) {
+        if self.may_claim(Due::ForgetTask(no))
+            && let Some(task) = self.tasks.get(&no)
+            && let Ok(upid) = Upid::parse(&task.upid)
+        {
+            let after = task::window(look::class(upid.kind)).after;
+            self.hosts
+                .forget(upid.node, Time(upid.start.0.saturating_add(after)));
+        }
+        self.forget_task(no);
     }
 
     /// Too much memory: a sixteenth of what waits goes on, and if nothing waits, a sixteenth of what is remembered goes.
@@ -95,7 +145,7 @@ impl Correlate {
         };
         for no in &tasks {
             self.settle(&[Due::Task(*no)], true, out);
-            self.forget_task(*no);
+            self.give_up(*no);
         }
         out.evicted(lines.len() + tasks.len());
     }

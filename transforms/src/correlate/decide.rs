@@ -12,7 +12,7 @@ use super::basis::Basis;
 use super::line::Resolved;
 use super::look;
 use super::pool::{At, Plan, Window};
-use super::relay::WIDE;
+use super::relay::{CLOSE, WIDE};
 use super::sessions::{TICKET, Where};
 use super::task::{Begun, class_of, window};
 
@@ -239,10 +239,9 @@ impl Correlate {
         let mut addresses: Vec<IpAddr> = lines.iter().filter_map(|line| line.ip).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        let forgotten = self
-            .hosts
-            .log(&first.host)
-            .is_none_or(|log| at.0 - window.before <= log.forgotten_to.0);
+        let forgotten = self.hosts.log(&first.host).is_none_or(|log| {
+            at.0 - window.before <= log.forgotten_to.0 || log.last.0 + CLOSE < at.0
+        });
         let of_a_node = addresses.iter().any(|ip| self.hosts.member(*ip).is_some());
         if let ([ip], true) = (
             addresses.as_slice(),

@@ -24,6 +24,8 @@ pub(super) const WIDE: Window = Window {
     before: CLOCKS,
     after: CLOCKS,
 };
+/// The log of a relaying node must have been read up to the moment in question, by a clock that is known to this much.
+pub(super) const CLOSE: i64 = 2 * SECOND;
 /// Most lines that are looked at for one answer; where there are more, nothing is claimed.
 const MOST: usize = 256;
 
@@ -159,10 +161,10 @@ impl Correlate {
             ids.filter_map(|(_, twin)| Some(self.lines.get(twin)?.id))
                 .collect()
         };
-        // Lines of the relaying node that were forgotten might have fitted too.
+        // Lines of the relaying node that were forgotten, or not read yet, might have fitted too.
         let forgotten = via
             .and_then(|via| self.hosts.log(via))
-            .is_none_or(|log| at - window.before <= log.forgotten_to.0);
+            .is_none_or(|log| at - window.before <= log.forgotten_to.0 || log.last.0 + CLOSE < at);
         if plan.is_sure(place) && !forgotten {
             let one = match addresses.as_slice() {
                 [ip] => plan.given(place).map(|twin| (*ip, twin)),

@@ -142,3 +142,40 @@ fn what_a_task_says_and_changes_is_evidence_of_it() {
         assert_eq!(text(part, "pve.links"), out[1].id().to_string());
     }
 }
+
+#[test]
+fn a_call_beside_a_task_of_another_user_is_not_taken_for_the_author() {
+    let id = upid("pve1", 11.0, "vzsnapshot", "200", "alice@pve");
+    let out = run(
+        "",
+        [
+            writes("pve1", "192.0.2.20", "ops@pve", CT, 10.0),
+            task("task", &id, "end", 12.0),
+            difference("pve1", "PVE-2114", ("ct", "200"), "a", 12.5),
+        ],
+    );
+    assert_eq!(told(&out[2]), ["primary", "ambiguous", "-"]);
+    assert_eq!(text(&out[2], "pve.source.candidates"), "192.0.2.20");
+    assert!(text(&out[2], "pve.source.evidence").contains(&out[1].id().to_string()));
+    assert_eq!(told(&out[0]), ["primary", "direct", "192.0.2.20"]);
+    assert_eq!(text(&out[0], "pve.change_keys"), "-");
+}
+
+#[test]
+fn what_writes_no_file_is_not_the_author_of_an_edit_by_hand() {
+    let agent = "POST /api2/extjs/nodes/pve1/qemu/210/agent/exec";
+    let password = "PUT /api2/extjs/access/password";
+    let out = run(
+        "",
+        [
+            writes("pve1", "192.0.2.20", "ops@pve", agent, 10.0),
+            difference("pve1", "PVE-2014", ("vm", "210"), "a", 11.5),
+            writes("pve1", "192.0.2.21", "ops@pve", password, 50.0),
+            difference("pve1", "PVE-3002", ("user", "eve@pve"), "b", 51.5),
+        ],
+    );
+    for edit in [&out[1], &out[3]] {
+        assert_eq!(told(edit), ["primary", "none", "-"]);
+        assert_eq!(text(edit, "pve.actor.kind"), "unknown");
+    }
+}

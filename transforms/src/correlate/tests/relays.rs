@@ -172,3 +172,22 @@ fn reading_that_a_node_relayed_has_no_address() {
     assert_eq!(told(&out[0])[1..], ["none", "-"]);
     assert_eq!(text(&out[0], "pve.source.via"), "pve1");
 }
+
+#[test]
+fn a_log_of_the_relaying_node_that_stands_still_tells_nothing() {
+    let id = upid("pve2", 100.0, "qmdestroy", "104", "alice@pve");
+    // An earlier call, then nothing more of pve1 is read: the one in question is not among what was read.
+    let before = forks("pve1", "192.0.2.10", "alice@pve", CALL, &id, 0.0);
+    let out = run(
+        NODES,
+        [
+            before.clone(),
+            forks("pve2", "10.0.0.1", "alice@pve", CALL, &id, 100.0),
+            task("task", &id, "end", 102.0),
+        ],
+    );
+    assert_eq!(told(&out[2])[1..], ["ambiguous", "-"]);
+    assert_eq!(told(&out[1])[1..], ["ambiguous", "-"]);
+    let out = run(NODES, [before, task("task", &id, "end", 102.0)]);
+    assert_eq!(told(&out[1])[1..], ["ambiguous", "-"]);
+}

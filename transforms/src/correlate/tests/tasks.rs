@@ -359,3 +359,27 @@ fn a_call_whose_task_does_not_come_is_told_for_itself() {
     assert_eq!(told(&out[0]), ["primary", "direct", "192.0.2.10"]);
     assert_eq!(text(&out[0], "event.outcome"), "unknown");
 }
+
+#[test]
+fn a_record_that_comes_late_does_not_get_the_call_of_another() {
+    let (api, shell) = (
+        upid_of("pve1", 1, 10.0, "qmsnapshot", "104", "root@pam"),
+        upid_of("pve1", 2, 12.0, "qmsnapshot", "104", "root@pam"),
+    );
+    let call = "POST /api2/json/nodes/pve1/qemu/104/snapshot";
+    for late in [20 * 60, 40 * 60, 115 * 60] {
+        let mut bench = pipeline::testing::stateful::<Config>("");
+        let out = feed(
+            &mut bench,
+            [
+                forks("pve1", "192.0.2.10", "root@pam", call, &api, 12.0),
+                task("task", &api, "end", 12.0),
+            ],
+        );
+        assert_eq!(told(&out[1]), ["primary", "matched", "192.0.2.10"]);
+        bench.wait(std::time::Duration::from_secs(late));
+        bench.restart();
+        let out = feed(&mut bench, [task("task", &shell, "end", 14.0)]);
+        assert_eq!(told(&out[0])[1..], ["ambiguous", "-"], "{late}");
+    }
+}
