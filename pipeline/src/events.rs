@@ -47,6 +47,7 @@ impl Events {
             lane: crate::mark::LaneId::new("", ""),
             start: 0,
             seen_to: crate::clock::Time::MIN,
+            idle: false,
         };
         Events::new(vec![Batch::new(events, mark, crate::ack::Ack::nobody())])
     }
@@ -126,6 +127,7 @@ mod tests {
             lane: crate::mark::LaneId::new("t", "t"),
             start: 0,
             seen_to: Time(0),
+            idle: false,
         };
         Batch::new(
             ids.map(|n| Event::new(EventId([0, n]), Time(0))).collect(),

@@ -20,6 +20,8 @@ pub struct Mark {
     pub start: u32,
     /// Everything of this lane up to here has been handed over.
     pub seen_to: Time,
+    /// Said by a source that has nothing more to read at that time; a batch that was emptied on its way is no such word.
+    pub idle: bool,
 }
 
 #[derive(Default)]

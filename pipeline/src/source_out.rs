@@ -121,6 +121,7 @@ impl SourceOut {
             lane,
             start: self.start,
             seen_to: now,
+            idle: false,
         };
         let batch = Batch {
             events: made.events,
@@ -226,6 +227,7 @@ impl SourceOut {
             lane,
             start: self.start,
             seen_to: self.clock.now(),
+            idle: false,
         };
         let batch = Batch::new(events, mark, ack);
         let bytes = batch.bytes;
@@ -238,6 +240,7 @@ impl SourceOut {
             lane,
             start: self.start,
             seen_to: self.clock.now(),
+            idle: true,
         };
         self.hand_over(Batch::empty(mark, Ack::nobody()), 0).await
     }

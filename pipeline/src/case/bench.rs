@@ -160,6 +160,7 @@ impl<'g> Bench<'g> {
             lane,
             start: 0,
             seen_to: self.now,
+            idle: false,
         };
         self.route(id, None, Batch::new(events, mark, Ack::nobody()));
     }
@@ -188,6 +189,7 @@ impl<'g> Bench<'g> {
                 lane: lane(&source.id),
                 start: 0,
                 seen_to: self.now,
+                idle: true,
             };
             self.route(&source.id, None, Batch::empty(mark, Ack::nobody()));
         }
@@ -200,6 +202,7 @@ impl<'g> Bench<'g> {
             lane: lane(id),
             start: 0,
             seen_to: self.now,
+            idle: false,
         };
         self.route(id, None, Batch::new(events, mark, Ack::nobody()));
         Ok(())
@@ -257,6 +260,7 @@ impl<'g> Bench<'g> {
             lane: lane(at),
             start: 0,
             seen_to: self.now,
+            idle: false,
         };
         let batch = Batch::new(events, mark, Ack::nobody());
         let is = |node: &Node| node.id == at;

@@ -58,6 +58,7 @@ pub fn to_write(events: Vec<Event>) -> Events {
         lane: LaneId::new("replay", ""),
         start: 0,
         seen_to: Time::MIN,
+        idle: false,
     };
     Events::new(vec![Batch::new(events, mark, Ack::nobody())])
 }

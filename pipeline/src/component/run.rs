@@ -39,6 +39,17 @@ pub trait Stateful: Send {
     }
     /// Event time has moved on to `watermark`, also by idle marks.
     fn advance(&mut self, watermark: Time, out: &mut Outputs);
+    /// Whether event time is to be made of the times of events (`detection.md` 3): the newest of each lane minus how late its
+    /// events may come, and the clock minus that where a lane has nothing more to read. Otherwise it is how far the sources
+    /// have handed over.
+    fn by_event_time(&self) -> bool {
+        false
+    }
+    /// Said before [`advance`](Self::advance), where event time is that of events: whether a lane that used to speak has been
+    /// silent for so long that it is left out.
+    fn incomplete(&mut self, _incomplete: bool) {}
+    /// The saved state was of no use and is kept aside: it begins without memory.
+    fn forgotten(&mut self, _why: &str, _out: &mut Outputs) {}
     /// Writes down everything it must know after a restart, held events included.
     fn save(&self, to: &mut Vec<u8>);
     /// What a saved state depends on in the configuration, like the fields of a key. A state saved under another meaning

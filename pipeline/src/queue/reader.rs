@@ -279,6 +279,7 @@ impl Reader {
                             lane: mark_lane,
                             start: 0,
                             seen_to: block.seen_to,
+                            idle: false,
                         },
                         ack: self.answers.owe(end),
                         bytes: block.bytes,

@@ -1,18 +1,24 @@
 //! How far each lane has been applied, which ids were applied lately where there is no order, and the watermark.
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
 use crate::clock::Time;
-use crate::event::{Event, EventId};
+use crate::event::{Event, EventId, Field};
 use crate::mark::LaneId;
 
 /// A lane that says nothing for so long, while others speak, holds the watermark no more.
 const SILENCE: Duration = Duration::from_secs(30);
 /// One pause counts at most so much: while the transform itself stands still, nobody is silent.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The same where event time is that of events, for a lane that used to say that there is nothing more to read. What is
+/// decided from then on may be wrong, and is marked.
+const UNREADABLE: Duration = Duration::from_secs(300);
+/// An event may say that it happens so much later than now; then its clock is wrong, and moves nothing.
+const FUTURE: Duration = Duration::from_secs(120);
 /// Ids without order are kept at least so long after their inputs were released: the source stores its position later.
 const IDS_KEPT: Duration = Duration::from_secs(120);
 /// Generations of ids are at least so long, so that many snapshots in a row do not make many of them.
@@ -34,6 +40,14 @@ pub(super) struct Lane {
     heard: Duration,
     /// When it last told the named outputs where it stands.
     told: Time,
+    /// Time of its newest event; [`Time::MIN`] before the first.
+    newest: Time,
+    /// Its events come at most so much later than others of the same time.
+    bound: Duration,
+    /// Nothing was left to read when it last said something.
+    idle: bool,
+    /// It has said so before.
+    live: bool,
 }
 
 /// All lanes of one component.
@@ -84,6 +98,10 @@ impl Lanes {
             seen_to: Time::MIN,
             heard: self.active,
             told: Time::MIN,
+            newest: Time::MIN,
+            bound: Duration::ZERO,
+            idle: false,
+            live: false,
         });
         self.by_id.insert((input, id), place);
         place
@@ -188,6 +206,48 @@ impl Lanes {
         Some(least)
     }
 
+    /// Notes the times of what a lane has said: of its events, or that there are none.
+    pub(super) fn date(&mut self, place: usize, events: &[Event], idle: bool, now: Time) {
+        let lane = &mut self.lanes[place];
+        lane.idle = idle;
+        lane.live |= idle;
+        let Some(first) = events.first() else {
+            return;
+        };
+        lane.bound = bound(first);
+        let newest = events
+            .iter()
+            .map(Event::timestamp)
+            .map(|at| if at > now.after(FUTURE) { now } else { at })
+            .max();
+        lane.newest = lane.newest.max(newest.unwrap_or(Time::MIN));
+    }
+
+    /// The new watermark in the time of events, if it has moved, and whether a lane is left out that used to speak.
+    pub(super) fn advance_dated(&mut self) -> Option<(Time, bool)> {
+        let (active, mut incomplete, mut least) = (self.active, false, None::<Time>);
+        for lane in &self.lanes {
+            if lane.seen_to == NO_OPINION {
+                continue;
+            }
+            let silent = active - lane.heard;
+            if silent > if lane.live { UNREADABLE } else { SILENCE } {
+                incomplete |= lane.live;
+                continue;
+            }
+            let at = if lane.idle { lane.seen_to } else { lane.newest };
+            let bound = i64::try_from(lane.bound.max(LEAST_BOUND).as_nanos()).unwrap_or(i64::MAX);
+            let at = Time(at.0.saturating_sub(bound));
+            least = Some(least.map_or(at, |held| held.min(at)));
+        }
+        let least = least.filter(|least| least.0 > i64::MIN / 2)?;
+        if self.watermark.is_some_and(|held| least <= held) {
+            return None;
+        }
+        self.watermark = Some(least);
+        Some((least, incomplete))
+    }
+
     pub(super) fn watermark(&self) -> Option<Time> {
         self.watermark
     }
@@ -243,6 +303,19 @@ impl Lanes {
     }
 }
 
+/// How late events of a file may come, and the least for all.
+const LEAST_BOUND: Duration = Duration::from_secs(10);
+
+/// How late an event may come behind others of its time, by the way it came.
+fn bound(event: &Event) -> Duration {
+    static ORIGIN: LazyLock<Field> = LazyLock::new(|| Field::new("pve.origin"));
+    match event.str(*ORIGIN) {
+        Some("syslog") => Duration::from_secs(30),
+        Some("api" | "config") => Duration::from_secs(60),
+        _ => LEAST_BOUND,
+    }
+}
+
 /// The `seen_to` of a lane that says nothing about time.
 pub(super) const NO_OPINION: Time = Time(i64::MAX);
 
@@ -269,6 +342,35 @@ mod tests {
         assert_eq!(moved, Some(at(139)));
         lanes.hear(0, b, at(6), at(140));
         assert_eq!(lanes.advance(), None, "it never goes back");
+    }
+
+    #[test]
+    fn in_the_time_of_events_an_idle_lane_follows_the_clock_and_a_dead_one_is_left_out() {
+        let (a, b) = (LaneId::new("dated", "a"), LaneId::new("dated", "b"));
+        let event = |secs| Event::new(EventId::default(), at(secs));
+        let mut lanes = Lanes::default();
+        let first = lanes.hear(0, a, at(1000), at(1000));
+        lanes.date(first, &[event(500), event(400)], false, at(1000));
+        assert_eq!(lanes.advance_dated(), Some((at(490), false)));
+        let second = lanes.hear(0, b, at(1000), at(1000));
+        lanes.date(second, &[event(9_999_999)], false, at(1000));
+        assert_eq!(
+            lanes.advance_dated(),
+            None,
+            "a clock that is ahead moves nothing"
+        );
+        lanes.hear(0, a, at(1001), at(1001));
+        lanes.date(first, &[], true, at(1001));
+        lanes.hear(0, b, at(1001), at(1001));
+        lanes.date(second, &[], true, at(1001));
+        assert_eq!(lanes.advance_dated(), Some((at(991), false)));
+        let mut last = None;
+        for second in 1002..1400 {
+            lanes.hear(0, a, at(second), at(second));
+            lanes.date(first, &[], true, at(second));
+            last = lanes.advance_dated().or(last);
+        }
+        assert_eq!(last, Some((at(1389), true)), "b fell silent");
     }
 
     #[test]

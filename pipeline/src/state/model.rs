@@ -166,6 +166,7 @@ impl World<'_> {
                     lane: source.lane,
                     start: source.start,
                     seen_to,
+                    idle: false,
                 };
                 self.feed(0, Batch::empty(mark, Ack::nobody()));
             }

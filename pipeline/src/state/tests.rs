@@ -100,6 +100,7 @@ impl Bench {
             lane: LaneId::new("count-tests", "lane"),
             start: 1,
             seen_to: NOW,
+            idle: false,
         };
         let ack = Ack::new(self.answers.clone(), numbers[0]);
         let batch = Batch::new(events.collect(), mark, ack);

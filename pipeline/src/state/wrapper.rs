@@ -89,6 +89,8 @@ pub struct Wrapper {
     path: PathBuf,
     transform: Box<dyn Stateful>,
     lanes: Lanes,
+    /// The transform wants event time to be that of events.
+    dated: bool,
     wake: Arc<Notify>,
     book: Arc<Book>,
     /// Lane of what the transform makes.
@@ -137,6 +139,7 @@ impl Wrapper {
         let transform = build(&setup)?;
         let mut wrapper = Wrapper {
             path,
+            dated: transform.by_event_time(),
             transform,
             lanes: Lanes::default(),
             book: Book::new(&wake),
@@ -193,6 +196,9 @@ impl Wrapper {
         let lanes = &mut self.lanes;
         events.retain(|event| !lanes.knows(lane, event, now));
         self.counts.replayed += (received - events.len()) as u64;
+        if self.dated {
+            self.lanes.date(lane, &events, batch.mark.idle, now);
+        }
         self.careful = self.careful.saturating_sub(1);
         let one_by_one = self.careful > 0 || !self.suspects.is_empty();
         if one_by_one || !self.transform.apply_all(&mut events, out) {
@@ -246,7 +252,12 @@ impl Wrapper {
 
     /// Tells the transform how far event time has come.
     fn advance(&mut self, out: &mut Outputs) {
-        if let Some(watermark) = self.lanes.advance() {
+        if self.dated {
+            if let Some((watermark, incomplete)) = self.lanes.advance_dated() {
+                self.transform.incomplete(incomplete);
+                self.transform.advance(watermark, out);
+            }
+        } else if let Some(watermark) = self.lanes.advance() {
             self.transform.advance(watermark, out);
         }
     }

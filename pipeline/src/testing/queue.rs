@@ -174,6 +174,7 @@ pub fn access_batch(first: u64, events: usize) -> Batch {
         lane: LaneId::new("bench", "bench"),
         start: 0,
         seen_to: Time(1),
+        idle: false,
     };
     Batch::new(events, mark, Ack::nobody())
 }

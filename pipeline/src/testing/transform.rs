@@ -62,6 +62,7 @@ impl TransformBench {
             lane: LaneId::new("test", "test"),
             start: 0,
             seen_to: self.now,
+            idle: false,
         };
         self.transform
             .apply(Batch::new(events, mark, Ack::nobody()), &mut out);
@@ -76,6 +77,7 @@ impl TransformBench {
             lane: LaneId::new("test", "test"),
             start: 0,
             seen_to: self.now,
+            idle: false,
         };
         let batch = Batch::new(events, mark, Ack::nobody());
         self.transform.apply(batch, &mut out);

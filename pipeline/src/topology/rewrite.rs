@@ -80,6 +80,7 @@ impl Rewriter {
             lane: LaneId::new("", ""),
             start: 0,
             seen_to: Time::MIN,
+            idle: false,
         };
         let mut job = Job::new(vec![Batch::new(events, mark, Ack::nobody())]);
         let mut ends = vec![End::Delivered; job.events.len()];

@@ -173,6 +173,7 @@ impl Source {
             lane: self.lane,
             start: self.start,
             seen_to: Time::from_secs(to as i64),
+            idle: false,
         };
         Batch::new(events, mark, self.ledger.owe(to))
     }

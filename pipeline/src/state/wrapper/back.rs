@@ -127,6 +127,7 @@ impl Wrapper {
                 let aside = file::put_aside(path, now)?;
                 // It may have read half of what it could not use.
                 self.transform = build(&self.setup)?;
+                self.transform.forgotten(&why, out);
                 Ok(Some(StateTrouble::Useless {
                     path: path.clone(),
                     why,

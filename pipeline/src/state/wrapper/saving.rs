@@ -218,6 +218,7 @@ impl Wrapper {
                 lane: self.own_lane,
                 start: 0,
                 seen_to: NO_OPINION,
+                idle: false,
             };
             out.named
                 .push((output, Batch::new(events, mark, self.book.owe(self.epoch))));

@@ -314,6 +314,7 @@ async fn send(world: &World, sender: &LaneSender, ticket: u64, ids: Range<u64>) 
         lane: LaneId::new("test", "test"),
         start: 0,
         seen_to: Time(0),
+        idle: false,
     };
     let creditor: Arc<dyn Creditor> = world.0.clone();
     sender
