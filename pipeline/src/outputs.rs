@@ -25,6 +25,7 @@ pub struct Outputs {
     pub(crate) evicted: u64,
     pub(crate) unclassified: u64,
     pub(crate) missed: Vec<(String, u64)>,
+    pub(crate) suppressed: Vec<(String, u64)>,
     pub(crate) told: Vec<Told>,
     pub(crate) errors: u64,
 }
@@ -127,6 +128,14 @@ impl Outputs {
         }
     }
 
+    /// A message about an alert of the rule `rule` is held back.
+    pub fn suppressed(&mut self, rule: &str) {
+        match self.suppressed.iter_mut().find(|(held, _)| held == rule) {
+            Some((_, n)) => *n += 1,
+            None => self.suppressed.push((rule.to_owned(), 1)),
+        }
+    }
+
     /// Something is worth an audit event of the program itself; log it where a person must read it.
     pub fn tell(&mut self, told: Told) {
         self.told.push(told);
@@ -146,6 +155,9 @@ impl Outputs {
         }
         for (table, n) in self.missed.drain(..) {
             metrics.enrichment_misses.add([&table], n);
+        }
+        for (rule, n) in self.suppressed.drain(..) {
+            metrics.alerts_suppressed.add([&rule], n);
         }
     }
 

@@ -30,7 +30,9 @@ use std::sync::Arc;
 pub use queue::{QueueBench, RecordBench, access_batch};
 pub use road::{SinkBench, SinkOutcome, SourceBench, sink, source};
 pub use serde_json::{Map, Value as Json, json};
-pub use transform::{Outcome, StatefulBench, TransformBench, stateful, transform, transform_with};
+pub use transform::{
+    Outcome, StatefulBench, TransformBench, stateful, stateful_in, transform, transform_with,
+};
 
 pub use crate::net::receiver::{Answer, Received, Receiver, receiver};
 

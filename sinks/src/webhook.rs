@@ -41,7 +41,8 @@ const LIMIT_HOLDS: Duration = Duration::from_secs(3600);
 /// Sends events to an address by HTTP: as JSON to another pvetrail or to any receiver, as a message to a chat, as alerts
 /// to Alertmanager, or in a form of your own.
 ///
-/// Every request carries `Idempotency-Key`: the id of its event, or, for several, a digest of their ids in their order. A
+/// Every request carries `Idempotency-Key`: the id of its event, or, for several, a digest of their ids in their order; for
+/// a message of `notify` the alert's id and the transition, like `…-opened`, and each message has a request of its own. A
 /// request that is tried again has the same key, so a receiver that remembers keys takes nothing twice. A receiver that
 /// looks at `event.id` needs no key.
 ///
@@ -145,12 +146,16 @@ impl Sink for Webhook {
         let mut written = Written::default();
         let mut fates: Vec<(u32, Fate)> = Vec::new();
         let place = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let messages = send::has_messages(&events);
         let mut from = 0;
         // Most events of the next request: halved when one of several requests is refused, to find whom it is about.
         let mut most = usize::MAX;
         while from < events.len() {
             let room = Room {
-                events: most,
+                events: match messages {
+                    true => most.min(send::together(&events, from)),
+                    false => most,
+                },
                 bytes: self.limit,
             };
             let filled = self.form.fill(&events, from, room, &mut self.body);

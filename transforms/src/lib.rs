@@ -7,6 +7,7 @@ pub mod event_id;
 pub mod filter;
 pub mod grok;
 pub mod join;
+pub mod notify;
 pub mod remap;
 pub mod route;
 pub mod tables;
@@ -19,6 +20,7 @@ pub fn register(registry: &mut Registry) {
     registry.stateful::<correlate::Config>();
     registry.stateful::<dedupe::Config>();
     registry.stateful::<join::Config>();
+    registry.stateful::<notify::Config>();
     registry.transform::<enrich::Config>();
     registry.transform::<event_id::Config>();
     registry.transform::<filter::Config>();

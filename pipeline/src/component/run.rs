@@ -50,6 +50,14 @@ pub trait Stateful: Send {
     fn incomplete(&mut self, _incomplete: bool) {}
     /// The saved state was of no use and is kept aside: it begins without memory.
     fn forgotten(&mut self, _why: &str, _out: &mut Outputs) {}
+    /// Wall time has moved on: called with every batch and about once a second, whatever event time does. What it sends
+    /// it makes ([`Outputs::make`]); nothing else may leave here.
+    fn tick(&mut self, _out: &mut Outputs) {}
+    /// By which output an event leaves that waited in the snapshot for output `output`; `None` where nobody would take it
+    /// any more. For those whose outputs are named by the operator, who may have changed them meanwhile.
+    fn way_out(&self, output: usize, _event: &Event) -> Option<usize> {
+        Some(output)
+    }
     /// Writes down everything it must know after a restart, held events included.
     fn save(&self, to: &mut Vec<u8>);
     /// What a saved state depends on in the configuration, like the fields of a key. A state saved under another meaning

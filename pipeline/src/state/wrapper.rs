@@ -207,6 +207,7 @@ impl Wrapper {
         let left = events.len();
         batch.events = events;
         self.advance(out);
+        self.transform.tick(out);
         let later: usize = out.emitted.iter().map(Event::size).sum();
         batch.events.append(&mut out.emitted);
         let ack = self.answer_for(!batch.events.is_empty());
@@ -248,6 +249,24 @@ impl Wrapper {
         if self.broken || self.roll_back_due && !self.in_flight || self.book.has_failed() {
             self.roll_back(out);
         }
+        if !self.broken && !self.roll_back_due {
+            self.transform.tick(out);
+            self.keep_made(out);
+        }
+    }
+
+    /// What the transform has made waits for its snapshot.
+    fn keep_made(&mut self, out: &mut Outputs) {
+        let now = out.now();
+        for (output, event) in out.made.drain(..) {
+            self.made_at = self.made_at.or(Some(now));
+            self.dirty = true;
+            self.outbox.push(Made {
+                epoch: self.epoch,
+                output,
+                event,
+            });
+        }
     }
 
     /// Tells the transform how far event time has come.
@@ -272,21 +291,12 @@ impl Wrapper {
 
     /// Makes batches of what the transform has put into `out`.
     fn hand_out(&mut self, mut main: Batch, tell: bool, out: &mut Outputs) {
-        let now = out.now();
         self.dirty |= !main.events.is_empty();
         // Whoever comes behind must not trust in places: after a restart they may come in another order.
         main.events
             .iter_mut()
             .for_each(|event| event.set_ordinal(0));
-        for (output, event) in out.made.drain(..) {
-            self.made_at = self.made_at.or(Some(now));
-            self.dirty = true;
-            self.outbox.push(Made {
-                epoch: self.epoch,
-                output,
-                event,
-            });
-        }
+        self.keep_made(out);
         if tell || !out.sent.is_empty() {
             let mut named: Vec<Vec<Event>> = vec![Vec::new(); self.setup.outputs];
             for (output, mut event) in out.sent.drain(..) {

@@ -222,6 +222,8 @@ component_metrics! {
         buffer_errors = "buffer_errors_total" by ["error_code"], "Errors of the disk queue in front of a component.";
         /// Answers the HTTP client got, by status.
         http_responses = "http_client_responses_total" by ["status"], "HTTP answers received.";
+        /// Messages about alerts that were held back, by rule.
+        alerts_suppressed = "alerts_suppressed_total" by ["rule"], "Alerts about which a message was held back: silenced, inhibited or muted.";
         /// Events that an enrichment table knows nothing of.
         enrichment_misses = "enrichment_misses_total" by ["table"], "Events whose key was not in an enrichment table.";
         /// Requests a listening source has answered, by status.

@@ -112,9 +112,15 @@ pub struct StatefulBench {
 
 /// A transform that remembers, configured by `toml`, its own keys only.
 pub fn stateful<C: StatefulConfig>(toml: &str) -> StatefulBench {
+    stateful_in::<C>(toml, &std::env::temp_dir())
+}
+
+/// The same with a folder of data of its own.
+pub fn stateful_in<C: StatefulConfig>(toml: &str, data_dir: &std::path::Path) -> StatefulBench {
     let mut registry = Registry::new();
     registry.stateful::<C>();
     let (config, cx) = parse(Kind::Transform, C::TYPE, toml, &registry);
+    let cx = cx.with_data_dir(data_dir);
     let transform = build(&*config, &cx);
     StatefulBench {
         config,
@@ -147,6 +153,7 @@ impl StatefulBench {
                 self.transform.apply(event, &mut out);
             }
         }
+        self.transform.tick(&mut out);
         Outcome::new(names, &self.config.outputs(), out)
     }
 
@@ -156,6 +163,7 @@ impl StatefulBench {
         let mut out = Outputs::new(self.type_name, true);
         out.set_now(self.now);
         self.transform.advance(self.now, &mut out);
+        self.transform.tick(&mut out);
         Outcome::new(Names::of(&[]), &self.config.outputs(), out)
     }
 
@@ -196,6 +204,7 @@ pub struct Outcome {
     evicted: u64,
     unclassified: u64,
     missed: Vec<(String, u64)>,
+    told: Vec<crate::told::Told>,
 }
 
 impl Outcome {
@@ -237,6 +246,7 @@ impl Outcome {
             evicted: out.evicted,
             unclassified: out.unclassified,
             missed: out.missed,
+            told: out.told,
         }
     }
 
@@ -302,6 +312,13 @@ impl Outcome {
     /// How many things were let go of early.
     pub fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// What it told about itself: codes and sentences.
+    pub fn told(&self) -> Vec<(&str, &str)> {
+        let told = self.told.iter();
+        told.map(|told| (told.code, told.message.as_str()))
+            .collect()
     }
 
     /// How many events each table knew nothing of.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pipeline::net::Response;
-use pipeline::{Clock, EventId, Events, Reason, ReasonKind, Url, printable};
+use pipeline::{Clock, EventId, Events, Field, Reason, ReasonKind, Url, printable};
 
 use super::Webhook;
 use crate::SLOW;
@@ -80,8 +80,22 @@ impl Webhook {
     }
 }
 
-/// The same for the same events in the same order, whenever they are sent.
+/// The same for the same events in the same order, whenever they are sent. A message of `notify` brings its own key: the
+/// alert's id and the transition.
 fn idempotency_key(events: &Events, from: usize, count: usize) -> String {
+    let key = Field::new("pve.notify.key");
+    let keys = events.iter().skip(from).take(count);
+    let keys: Option<Vec<&str>> = keys
+        .map(|event| event.str(key).filter(|key| is_plain(key)))
+        .collect();
+    match keys.as_deref() {
+        Some([key]) => return (*key).to_owned(),
+        Some(keys) if !keys.is_empty() => {
+            return EventId::of_parts(&[b"pvetrail/webhook/2", keys.join("\n").as_bytes()])
+                .to_string();
+        }
+        _ => {}
+    }
     let ids = || {
         events
             .iter()
@@ -97,6 +111,27 @@ fn idempotency_key(events: &Events, from: usize, count: usize) -> String {
         all.extend(id.0.iter().flat_map(|half| half.to_be_bytes()));
     }
     EventId::of_parts(&[b"pvetrail/webhook/1", &all]).to_string()
+}
+
+/// Whether a text from an event can stand in a header.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 200 && text.bytes().all(|b| (0x21..0x7f).contains(&b))
+}
+
+/// Whether there is a message of `notify` among them.
+pub(super) fn has_messages(events: &Events) -> bool {
+    let message = Field::new("pve.notify.message");
+    events.iter().any(|event| event.has(message))
+}
+
+/// How many events from place `from` on may go into one request: messages of `notify` that belong together do, and two
+/// messages never share a request, so that a repeated one is the same request again.
+pub(super) fn together(events: &Events, from: usize) -> usize {
+    let message = Field::new("pve.notify.message");
+    let mut rest = events.iter().skip(from);
+    let Some(first) = rest.next() else { return 0 };
+    let first = first.str(message);
+    1 + rest.take_while(|event| event.str(message) == first).count()
 }
 
 /// What an answer other than 2xx means.

@@ -314,3 +314,30 @@ impl pipeline::Source for Demo {
         Ok(())
     }
 }
+
+#[tokio::test]
+async fn messages_of_notify_have_requests_of_their_own_under_their_own_keys() {
+    let server = receiver().start().await;
+    let message = |n: u64, key: &str, message: &str| {
+        event(
+            n,
+            json!({ "pve": { "notify": { "key": key, "message": message } } }),
+        )
+    };
+    let events = vec![
+        message(1, "a-opened", "one"),
+        message(2, "b-opened", "one"),
+        message(3, "c-opened", "two"),
+        message(4, "bad\r\nkey", "three"),
+    ];
+    let mut sink = sink(&server, json!({}));
+    sink.write(Events::of(events)).await.unwrap();
+    let requests = server.requests();
+    let keys: Vec<&str> = requests
+        .iter()
+        .map(|request| request.header("idempotency-key").unwrap())
+        .collect();
+    assert_eq!(keys.len(), 3, "{keys:?}");
+    assert_eq!(keys[1], "c-opened");
+    assert!(keys[2].len() == 32 && keys[0].len() == 32 && keys[0] != keys[2]);
+}

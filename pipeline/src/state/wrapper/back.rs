@@ -113,13 +113,23 @@ impl Wrapper {
             Ok(loaded) => {
                 self.last_size = loaded.state.len();
                 self.lanes = loaded.lanes;
-                let made = loaded.outbox.into_iter();
-                let made = made.map(|(output, event)| Made {
-                    epoch: self.epoch,
-                    output,
-                    event,
-                });
-                self.send_made(made.collect(), out);
+                let mut made = Vec::new();
+                for (output, event) in loaded.outbox {
+                    let Some(output) = self.transform.way_out(output, &event) else {
+                        tracing::warn!(
+                            component_id = self.setup.id,
+                            event_id = %event.id(),
+                            "an event that waited in the saved state has no output any more and is left out"
+                        );
+                        continue;
+                    };
+                    made.push(Made {
+                        epoch: self.epoch,
+                        output,
+                        event,
+                    });
+                }
+                self.send_made(made, out);
                 Ok(None)
             }
             Err(why) => {
