@@ -10,6 +10,7 @@ pub mod join;
 pub mod notify;
 pub mod remap;
 pub mod route;
+pub mod rules;
 pub mod tables;
 mod vrl;
 

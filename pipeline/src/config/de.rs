@@ -28,6 +28,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) found: RefCell<Vec<Diagnostic>>,
     /// What variables, files and credentials stood for, so that no message shows it.
     pub(crate) revealed: RefCell<Vec<(String, String)>>,
+    /// Whether texts are taken as written, with no `${…}` in them.
+    pub(crate) literal: bool,
 }
 
 impl<'a> Shared<'a> {
@@ -37,6 +39,7 @@ impl<'a> Shared<'a> {
             files,
             found: RefCell::default(),
             revealed: RefCell::default(),
+            literal: false,
         }
     }
 

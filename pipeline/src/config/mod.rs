@@ -10,6 +10,7 @@ mod check;
 pub(crate) mod de;
 mod diagnostic;
 mod diff;
+pub mod document;
 mod engine;
 mod env;
 mod fault;

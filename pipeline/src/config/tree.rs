@@ -9,26 +9,35 @@ use crate::component::Place;
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Node {
-    pub(crate) place: Place,
-    pub(crate) value: Value,
+pub struct Node {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub value: Value,
 }
 
+/// What was written, before anything is known about its meaning.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
+    /// Text in any kind of quotes.
     Text(String),
+    /// A whole number.
     Int(i64),
+    /// A number with a fraction.
     Float(f64),
+    /// True or false.
     Bool(bool),
     /// Dates are text to everyone here.
     Date(String),
+    /// A list.
     List(Vec<Node>),
+    /// A table, written in any of the ways TOML has for it.
     Table(Table),
 }
 
 impl Value {
     /// The sort of value in the words of a message.
-    pub(crate) fn sort(&self) -> &'static str {
+    pub fn sort(&self) -> &'static str {
         match self {
             Value::Text(_) => "a string",
             Value::Int(_) => "an integer",
@@ -43,17 +52,22 @@ impl Value {
 
 /// Keys in the order in which they were written.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Table(pub(crate) Vec<Entry>);
+pub struct Table(pub Vec<Entry>);
 
+/// A key and its value.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Entry {
-    pub(crate) key: String,
-    pub(crate) key_place: Place,
-    pub(crate) node: Node,
+pub struct Entry {
+    /// The key, without quotes.
+    pub key: String,
+    /// Where the key stands.
+    pub key_place: Place,
+    /// The value.
+    pub node: Node,
 }
 
 impl Table {
-    pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
+    /// The entry of a key.
+    pub fn get(&self, key: &str) -> Option<&Entry> {
         self.0.iter().find(|entry| entry.key == key)
     }
 
@@ -72,7 +86,8 @@ impl Table {
         }
     }
 
-    pub(crate) fn take(&mut self, key: &str) -> Option<Entry> {
+    /// Takes an entry out.
+    pub fn take(&mut self, key: &str) -> Option<Entry> {
         let at = self.0.iter().position(|entry| entry.key == key)?;
         Some(self.0.remove(at))
     }

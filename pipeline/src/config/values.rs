@@ -82,7 +82,7 @@ struct One<'a> {
 impl<'a> One<'a> {
     /// The string with its `${…}` filled in, and whether there were any.
     fn text(&self, raw: &str) -> Result<(String, bool), DeError> {
-        if self.literal {
+        if self.literal || self.state.reader.shared.literal {
             return Ok((raw.to_owned(), false));
         }
         let shared = self.state.reader.shared;
