@@ -10,6 +10,7 @@ mod author;
 mod basis;
 mod bounds;
 mod change;
+mod client;
 mod codec;
 mod decide;
 mod hosts;
@@ -190,6 +191,8 @@ struct Correlate {
     changes: HashMap<u64, Change>,
     change_ids: HashSet<EventId>,
     consoles: VecDeque<Console>,
+    /// Clients of consoles, and when their time is up.
+    clients: VecDeque<(Time, Event)>,
     /// What waits, by when it is up, by our own clock.
     due: BTreeMap<(Time, u64), Due>,
     /// Tasks that wait, by when it is up. Lists of tasks are read every few seconds, and of a short one only the end is seen:
@@ -272,6 +275,7 @@ impl Correlate {
         if !std::mem::take(&mut self.fresh) {
             return;
         }
+        self.clients_wait(now);
         for waiting in [&mut self.due, &mut self.ripe] {
             let first = waiting.keys().next().map(|(time, _)| *time);
             let Some(first) = first.filter(|first| *first < now) else {
@@ -389,6 +393,7 @@ impl Correlate {
         if !up.is_empty() {
             self.settle(&up, false, out);
         }
+        self.clients_due(out);
         while let Some(entry) = self.forget.first_entry() {
             if entry.key().0 > now {
                 break;

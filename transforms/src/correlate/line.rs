@@ -378,43 +378,6 @@ impl Correlate {
         }
         basis.is_some()
     }
-
-    /// The websocket of a console, and other lines that are no writing call.
-    fn connection(&mut self, mut event: Event, out: &mut Outputs) {
-        let user = look::user(&event).unwrap_or_default();
-        let path = event.str(fields::URL_PATH).unwrap_or_default();
-        let host = event.str(fields::HOST_NAME).unwrap_or_default();
-        if path.ends_with("/vncwebsocket")
-            && let Some((_, path)) = pipeline::pve::normalise(path)
-        {
-            let mut parts = path.split('/').skip(1);
-            let node = match (parts.next(), parts.next()) {
-                (Some("nodes"), Some(node)) if node != "localhost" => node,
-                _ => host,
-            };
-            let guest = parts.nth(1).unwrap_or_default();
-            let mut found = None;
-            for class in ["vncproxy", "vncshell"] {
-                look::pool_key(node, &user, class, guest, 0, &mut self.key);
-                if let Some(pool) = self.pools.get(&self.key) {
-                    // The console is opened, then its client connects.
-                    let window = Window {
-                        before: 2 * SECOND,
-                        after: 60 * SECOND,
-                    };
-                    let acts = pool.takers(event.timestamp().0, window);
-                    // Of two consoles nobody can tell whose client this is.
-                    if let [(_, act)] = acts {
-                        found = self.record(*act).or(found);
-                    }
-                }
-            }
-            if let Some(id) = found {
-                make_evidence(&mut event, &[id]);
-            }
-        }
-        out.emit(event);
-    }
 }
 
 /// The key of a change that the journal tells with its author.

@@ -10,7 +10,7 @@ use super::task::Task;
 use super::{Correlate, Due};
 
 /// Grows when the bytes mean something else.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 impl Due {
     fn parts(self) -> (u8, u64) {
@@ -81,6 +81,11 @@ impl Correlate {
             to.put_i64(console.at);
             put_no(to, console.task);
         }
+        to.put_len(self.clients.len());
+        for (due, event) in &self.clients {
+            to.put_time(*due);
+            pipeline::state::write_event(event, to);
+        }
         to.put_len(self.said_keys.len());
         for (no, time, key) in &self.said_keys {
             put_no(to, *no);
@@ -140,6 +145,10 @@ impl Correlate {
                 })
             })?
             .into();
+        let clients: Vec<(Time, pipeline::Event)> =
+            from.all(|from| Ok((from.time()?, from.event()?)))?;
+        self.size += clients.iter().map(|(_, event)| event.size()).sum::<usize>();
+        self.clients = clients.into();
         let said = from.all(|from| {
             let entry = (no(from)?, from.time()?, Box::<str>::from(from.str()?));
             let of = from.option(|from| Ok((from.id()?, Box::<str>::from(from.str()?))))?;
