@@ -19,6 +19,7 @@ mod login;
 mod look;
 mod names;
 mod pool;
+mod refine;
 mod relay;
 mod saved;
 mod sessions;

@@ -83,6 +83,9 @@ pub(super) struct Changed {
     /// The name of a guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
+    /// A firewall rule as it is now, whole: what a change leaves alone decides what the change means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rule: Option<String>,
     pub(super) rows: Vec<Row>,
 }
 
@@ -139,6 +142,7 @@ fn one(way: Way, object: &Object, rows: Vec<Row>) -> Changed {
         kind: object.kind.clone(),
         id: object.id.clone(),
         name: name.map(|name| name.text().to_owned()),
+        rule: None,
         rows,
     }
 }

@@ -40,7 +40,7 @@ fn lists(scope: &str, old: &[Keys], new: &[Keys], guard: &Guard, to: &mut Vec<Ch
         };
         let (was, _) = gone.remove(place);
         let row = Row::plain("pos", Some(was.to_string()), Some(at.to_string()));
-        to.push(changed(Way::Change, scope, *at, vec![row]));
+        to.push(changed(Way::Change, scope, *at, vec![row], Some(&new[*at])));
         false
     });
     // Changed: between the same two that stayed.
@@ -51,17 +51,17 @@ fn lists(scope: &str, old: &[Keys], new: &[Keys], guard: &Guard, to: &mut Vec<Ch
         let (was, _) = gone.remove(place);
         let rows = rows(&old[was], &new[*at], guard);
         if !rows.is_empty() {
-            to.push(changed(Way::Change, scope, *at, rows));
+            to.push(changed(Way::Change, scope, *at, rows, Some(&new[*at])));
         }
         false
     });
     for (at, _) in gone {
         let rows = rows(&old[at], &Keys::new(), guard);
-        to.push(changed(Way::Deletion, scope, at, rows));
+        to.push(changed(Way::Deletion, scope, at, rows, None));
     }
     for (at, _) in come.0 {
         let rows = rows(&Keys::new(), &new[at], guard);
-        to.push(changed(Way::Creation, scope, at, rows));
+        to.push(changed(Way::Creation, scope, at, rows, Some(&new[at])));
     }
 }
 
@@ -105,8 +105,18 @@ fn signs(rules: &[Keys]) -> Vec<u64> {
     rules.iter().map(sign).collect()
 }
 
-fn changed(way: Way, scope: &str, at: usize, rows: Vec<Row>) -> Changed {
+fn changed(way: Way, scope: &str, at: usize, rows: Vec<Row>, now: Option<&Keys>) -> Changed {
+    let whole = |keys: &Keys| {
+        let mut parts: Vec<String> = keys
+            .iter()
+            .filter(|(key, _)| *key != "comment")
+            .map(|(key, held)| format!("{key}={}", held.text()))
+            .collect();
+        parts.sort_unstable();
+        parts.join(" ")
+    };
     Changed {
+        rule: now.map(whole),
         way,
         kind: "firewall_rule".to_owned(),
         id: format!("{scope}/rules/{at}"),

@@ -90,6 +90,7 @@ pub(super) struct Teller {
     keys: Field,
     target: [Field; 3],
     group: Field,
+    rule: Field,
 }
 
 impl Teller {
@@ -110,6 +111,7 @@ impl Teller {
             keys: Field::new("pve.change_keys"),
             target: ["id", "name", "domain"].map(|part| Field::new(&format!("user.target.{part}"))),
             group: Field::new("group.name"),
+            rule: Field::new("pve.firewall.rule"),
         }
     }
 
@@ -145,6 +147,9 @@ impl Teller {
         event.set_str(self.id, &what.id);
         if let Some(name) = &what.name {
             event.set_str(self.name, name);
+        }
+        if let Some(rule) = &what.rule {
+            event.set_str(self.rule, rule);
         }
         if let Some(vmid) = vmid(&what.kind, &what.id) {
             event.set(self.vmid, vmid);

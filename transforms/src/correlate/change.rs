@@ -412,6 +412,7 @@ fn fold(difference: &Event, into: &mut Event) {
         names.change_keys,
         names.file_path,
         names.file_hash,
+        names.firewall_rule,
     ];
     for field in what.into_iter().filter(|_| same).chain(always) {
         if let Some(value) = difference.get(field) {

@@ -1,6 +1,7 @@
 //! Lines of the access log: held until it is told whose they are, remembered longer for tasks of which more comes later.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use pipeline::{Event, EventId, Outputs, StateError, Time, fields};
 
@@ -9,6 +10,7 @@ use super::codec::{Put, Take};
 use super::look::{self, Call, Role};
 use super::names::NAMES;
 use super::pool::Window;
+use super::refine::Refined;
 use super::{Correlate, Due, SECOND};
 
 /// A line that may be somebody's.
@@ -31,6 +33,8 @@ pub(super) struct Line {
     pub(super) firm: bool,
     /// Whether the clocks of the two nodes were compared by it.
     pub(super) compared: bool,
+    /// What it says that its task does.
+    pub(super) refined: Option<Arc<Refined>>,
     /// Until it is told.
     pub(super) event: Option<Box<Event>>,
     /// Records that it is evidence of.
@@ -45,6 +49,7 @@ impl Line {
             + self.user.len()
             + self.twin.as_ref().map_or(0, |twin| twin.len())
             + self.keys.iter().map(|key| key.len() + 16).sum::<usize>()
+            + self.refined.as_deref().map_or(0, Refined::size)
             + self.event.as_deref().map_or(0, Event::size)
     }
 
@@ -60,6 +65,7 @@ impl Line {
         to.put_option(self.twin.as_deref(), Put::put_str);
         to.put_all(&self.keys, |to, key| to.put_str(key));
         to.put_u8(u8::from(self.firm) | u8::from(self.compared) << 1);
+        to.put_option(self.refined.as_deref(), |to, refined| refined.save(to));
         to.put_option(self.event.as_deref(), |to, event| {
             pipeline::state::write_event(event, to);
         });
@@ -92,6 +98,7 @@ impl Line {
             keys,
             firm: flags & 1 != 0,
             compared: flags & 2 != 0,
+            refined: from.option(|from| Ok(Arc::new(Refined::load(from)?)))?,
             event: from.option(Take::event)?.map(Box::new),
             claims: from.all(Take::id)?,
         })
@@ -137,6 +144,10 @@ impl Correlate {
             keys,
             firm: call.firm,
             compared: false,
+            refined: match call.role {
+                Role::Fork => Refined::of(&event).map(Arc::new),
+                _ => None,
+            },
             event: None,
             claims: Vec::new(),
             host,

@@ -43,6 +43,16 @@ pub(super) enum Kind {
     Difference,
 }
 
+/// Records of the same thing, the best first: PVE's own list, the journal, a file of syslog, the cluster log.
+pub(super) fn rank(event: &Event) -> u8 {
+    match event.str(NAMES.origin) {
+        Some("task") => 0,
+        Some("journal") => 1,
+        Some("syslog") => 2,
+        _ => 3,
+    }
+}
+
 /// Whether an event goes on as it is, by as few looks as can be.
 #[inline]
 pub(super) fn passes(event: &Event) -> bool {

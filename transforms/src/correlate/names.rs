@@ -46,4 +46,5 @@ names! {
     target_name = "user.target.name",
     target_domain = "user.target.domain",
     group_name = "group.name",
+    firewall_rule = "pve.firewall.rule",
 }

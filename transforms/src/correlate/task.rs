@@ -1,5 +1,7 @@
 //! Tasks: joined with their call at the start, remembered until the end.
 
+use std::sync::Arc;
+
 use pipeline::pve::{TaskType, Upid};
 use pipeline::{Event, EventId, Outputs, StateError, Time, fields};
 
@@ -10,6 +12,7 @@ use super::login::Console;
 use super::look;
 use super::names::NAMES;
 use super::pool::{At, Window};
+use super::refine::Refined;
 use super::{Correlate, Due, SECOND};
 
 /// Who began a task.
@@ -35,6 +38,8 @@ pub(super) struct Task {
     pub(super) begun: Begun,
     /// Where it came from, once that is decided.
     pub(super) basis: Option<Box<Basis>>,
+    /// What its call says it is, where that is more than the task says.
+    pub(super) refined: Option<Arc<Refined>>,
     /// Events that wait for that.
     pub(super) held: Vec<Event>,
     /// The event that told its start and the one that told its end.
@@ -61,8 +66,10 @@ impl Task {
         let basis = self.basis.as_ref().map_or(0, |basis| {
             size_of::<Basis>() + basis.evidence.len() * 16 + basis.candidates.len() * 17
         });
+        let refined = self.refined.as_deref().map_or(0, Refined::size);
         // The UPID is also the key of a map.
         size_of::<Task>()
+            + refined
             + 2 * self.upid.len()
             + 48
             + basis
@@ -80,7 +87,7 @@ impl Task {
         let waiting = || {
             self.held
                 .iter()
-                .map(|event| (rank(event), event.id()))
+                .map(|event| (look::rank(event), event.id()))
                 .min()
         };
         self.ended
@@ -93,6 +100,7 @@ impl Task {
         to.put_str(&self.upid);
         to.put_u8(self.begun as u8);
         to.put_option(self.basis.as_deref(), |to, basis| basis.save(to));
+        to.put_option(self.refined.as_deref(), |to, refined| refined.save(to));
         to.put_all(&self.held, |to, event| {
             pipeline::state::write_event(event, to);
         });
@@ -115,6 +123,7 @@ impl Task {
                 .get(usize::from(from.u8()?))
                 .ok_or_else(|| StateError("a saved task was begun by nobody".to_owned()))?,
             basis: from.option(|from| Ok(Box::new(Basis::load(from)?)))?,
+            refined: from.option(|from| Ok(Arc::new(Refined::load(from)?)))?,
             held: from.all(Take::event)?,
             started: from.option(Take::id)?,
             ended: from.option(Take::id)?,
@@ -123,16 +132,6 @@ impl Task {
             pooled: from.u8()? != 0,
             heard: from.time()?,
         })
-    }
-}
-
-/// Records of the same thing, the best first: PVE's own list, the journal, a file of syslog, the cluster log.
-fn rank(event: &Event) -> u8 {
-    match event.str(NAMES.origin) {
-        Some("task") => 0,
-        Some("journal") => 1,
-        Some("syslog") => 2,
-        _ => 3,
     }
 }
 
@@ -172,6 +171,7 @@ impl Correlate {
                     upid: upid.clone(),
                     begun: Begun::Unknown,
                     basis: None,
+                    refined: None,
                     held: Vec::new(),
                     started: None,
                     ended: None,
@@ -215,7 +215,7 @@ impl Correlate {
         }
         let decided = task.basis.is_some();
         // A better record of the end may come in a moment.
-        let wait_for_better = phase == "end" && rank(&event) > 0 && task.ended.is_none();
+        let wait_for_better = phase == "end" && look::rank(&event) > 0 && task.ended.is_none();
         if !decided || wait_for_better {
             event.detach();
             task.held.push(event);
@@ -317,9 +317,11 @@ impl Correlate {
         for no in due {
             if self.tasks.get(no).is_some_and(|task| task.basis.is_none()) {
                 let (basis, line) = self.decide(*no, forced, &mut pass);
+                let refined = line.and_then(|line| self.lines.get(&line)?.refined.clone());
                 if let Some(task) = self.tasks.get_mut(no) {
                     self.size -= task.size();
                     task.basis = Some(Box::new(basis));
+                    task.refined = refined;
                     self.size += task.size();
                 }
                 claims.extend(line.map(|line| (line, *no)));
@@ -345,7 +347,7 @@ impl Correlate {
                     "end" => 2,
                     _ => 1,
                 };
-                (order, phase, rank(event), event.id())
+                (order, phase, look::rank(event), event.id())
             });
             for event in held {
                 self.release(*no, event, out);
@@ -420,6 +422,9 @@ impl Correlate {
             if !silent {
                 basis.write(&mut event);
             }
+        }
+        if let Some(refined) = &task.refined {
+            refined.write(&mut event);
         }
         if task.begun == Begun::Ha {
             event.set_str(NAMES.actor, "ha");

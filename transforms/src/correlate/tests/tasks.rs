@@ -386,3 +386,28 @@ fn a_record_that_comes_late_does_not_get_the_call_of_another() {
         assert_eq!(told(&out[0])[1..], ["ambiguous", "-"], "{late}");
     }
 }
+
+#[test]
+fn a_task_that_deletes_a_volume_is_the_deletion_of_a_backup_where_its_call_says_so() {
+    let id = upid("pve1", 10.0, "imgdel", "104@nas1", "alice@pve");
+    let call =
+        "DELETE /api2/extjs/nodes/pve1/storage/nas1/content/nas1:backup/vzdump-qemu-104-x.vma.zst";
+    let mut bench = pipeline::testing::stateful::<Config>("");
+    feed(
+        &mut bench,
+        [
+            forks("pve1", "192.0.2.10", "alice@pve", call, &id, 11.0),
+            task("journal", &id, "start", 10.0),
+        ],
+    );
+    bench.restart();
+    let end = bench.feed(pipeline::testing::events([task("task", &id, "end", 12.0)]));
+    let end = &end.events()[0];
+    assert_eq!(told(end), ["primary", "matched", "192.0.2.10"]);
+    assert_eq!(text(end, "event.code"), "PVE-5111");
+    assert_eq!(text(end, "event.action"), "backup-delete");
+    assert_eq!(
+        text(end, "pve.object.id"),
+        "nas1:backup/vzdump-qemu-104-x.vma.zst"
+    );
+}
