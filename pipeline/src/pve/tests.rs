@@ -328,6 +328,7 @@ fn every_code_of_the_schema_is_in_the_catalogue() {
         (9041, 9043),
         (9051, 9051),
         (9061, 9061),
+        (9071, 9071),
         (9101, 9105),
     ];
     for code in ranges.iter().flat_map(|(first, last)| *first..=*last) {

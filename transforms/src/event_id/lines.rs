@@ -52,6 +52,7 @@ pub(super) fn understand(line: Line<'_>) -> Option<Seen> {
         "corosync" => cluster::corosync(line),
         "watchdog-mux" => cluster::watchdog(line),
         "systemd" => system::systemd(line),
+        "pvetrail" => system::canary(line),
         "systemd-journald" | "systemd-journal" => system::journald(line),
         "systemd-shutdown" | "systemd-logind" => system::logind(line),
         "hostd" | "Hostd" | "vpxa" | "Vpxa" | "vpxd" | "vobd" | "Vobd" | "shell" | "ESXShell" => {

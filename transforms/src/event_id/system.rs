@@ -199,6 +199,16 @@ pub(super) fn journald(line: Line<'_>) -> Option<Seen> {
     })
 }
 
+/// The line that this program writes to the journal every five minutes, to see that it comes back through the inputs.
+pub(super) fn canary(line: Line<'_>) -> Option<Seen> {
+    line.text.starts_with("canary ").then(|| {
+        Seen::new("PVE-9071", "success")
+            .object("source", line.node)
+            .actor("pipeline")
+            .local()
+    })
+}
+
 /// Power keys and the end of the machine.
 pub(super) fn logind(line: Line<'_>) -> Option<Seen> {
     let text = line.text;
