@@ -26,6 +26,8 @@ pub struct Outputs {
     pub(crate) unclassified: u64,
     pub(crate) missed: Vec<(String, u64)>,
     pub(crate) suppressed: Vec<(String, u64)>,
+    pub(crate) fired: Vec<(String, &'static str)>,
+    pub(crate) rule_keys: Vec<(String, usize)>,
     pub(crate) told: Vec<Told>,
     pub(crate) errors: u64,
 }
@@ -141,6 +143,16 @@ impl Outputs {
         self.told.push(told);
     }
 
+    /// An alert of a rule opened.
+    pub fn fired(&mut self, rule: &str, severity: &'static str) {
+        self.fired.push((rule.to_owned(), severity));
+    }
+
+    /// So many things a rule remembers now.
+    pub fn rule_keys(&mut self, rule: &str, keys: usize) {
+        self.rule_keys.push((rule.to_owned(), keys));
+    }
+
     /// Moves the plain counts to the books.
     pub(crate) fn count(&mut self, metrics: &ComponentMetrics) {
         metrics.filtered.add(std::mem::take(&mut self.filtered));
@@ -150,6 +162,12 @@ impl Outputs {
         metrics
             .unclassified
             .add(std::mem::take(&mut self.unclassified));
+        for (rule, severity) in self.fired.drain(..) {
+            metrics.alerts_fired.add([&rule, severity], 1);
+        }
+        for (rule, keys) in self.rule_keys.drain(..) {
+            metrics.rule_state_keys.set([&rule], keys as f64);
+        }
         for told in self.told.drain(..) {
             metrics.tell(told);
         }

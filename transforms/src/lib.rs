@@ -1,5 +1,6 @@
 //! What happens to events on their way: one file per kind of transform.
 
+pub mod anomaly;
 pub mod correlate;
 pub mod dedupe;
 pub mod enrich;
@@ -18,6 +19,7 @@ use pipeline::Registry;
 
 /// Makes every transform known under its `type`.
 pub fn register(registry: &mut Registry) {
+    registry.stateful::<anomaly::Config>();
     registry.stateful::<correlate::Config>();
     registry.stateful::<dedupe::Config>();
     registry.stateful::<join::Config>();

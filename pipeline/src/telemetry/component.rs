@@ -79,6 +79,8 @@ macro_rules! component_metrics {
             $($(#[$hdoc])* pub $histogram: Histogram,)*
             /// Until when each node of a cluster has been asked, by its name [s since 1970].
             pub api_poll_cursor: Gauges,
+            /// What each rule remembers, by its id [things].
+            pub rule_state_keys: Gauges,
             health: HealthCell,
             teller: Teller,
         }
@@ -91,6 +93,7 @@ macro_rules! component_metrics {
                     $($gauge: Gauge::default(),)*
                     $($histogram: Histogram::default(),)*
                     api_poll_cursor: Gauges::default(),
+                    rule_state_keys: Gauges::default(),
                     health: HealthCell::default(),
                     teller,
                 }
@@ -113,6 +116,10 @@ macro_rules! component_metrics {
                     self.api_poll_cursor.each(|node, value| {
                         let key = ("api_poll_cursor_timestamp_seconds", vec![("node", node.to_owned())]);
                         samples.gauge_of(key, "Until when a node of a cluster has been asked.", value, Merge::Max);
+                    });
+                    self.rule_state_keys.each(|rule, value| {
+                        let key = ("rule_state_keys", vec![("rule", rule.to_owned())]);
+                        samples.gauge_of(key, "What a rule remembers.", value, Merge::Sum);
                     });
                     $({
                         let value = self.$gauge.get();
@@ -226,6 +233,8 @@ component_metrics! {
         alerts_suppressed = "alerts_suppressed_total" by ["rule"], "Alerts about which a message was held back: silenced, inhibited or muted.";
         /// Events that an enrichment table knows nothing of.
         enrichment_misses = "enrichment_misses_total" by ["table"], "Events whose key was not in an enrichment table.";
+        /// Alerts opened, by rule and severity.
+        alerts_fired = "alerts_fired_total" by ["rule", "severity"], "Alerts opened.";
         /// Requests a listening source has answered, by status.
         http_answered = "http_server_requests_total" by ["status"], "HTTP requests answered.";
         /// Places where input is known to be missing, by kind.

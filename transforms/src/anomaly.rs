@@ -1,0 +1,362 @@
+//! `anomaly` watches for what the rules describe, and makes an alert of it.
+//!
+//! - in: audit events behind `event_id` and `correlate`; rules see the primary ones
+//! - out: the same events, untouched; alerts are events of their own (`PVE-9101` to `9103`) and leave by `alerts`
+//! - state: matches of a window by rule and group, open alerts, terms seen; at most `state_budget` for all rules together,
+//!   and what is given up early is told as `PVE-9018`
+//!
+//! Event time decides, never arrival: a rule fires exactly when its definition says, whatever the order in which events come.
+
+mod alert;
+mod codec;
+mod engine;
+mod judge;
+mod members;
+mod replay;
+mod rows;
+mod saved;
+mod sequence;
+mod spec;
+mod store;
+#[cfg(test)]
+mod tests;
+mod watch;
+mod write;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pipeline::{
+    BuildError, BuildErrors, Bytes, Context, Event, Outputs, Spanned, StateError, Stateful,
+    StatefulConfig, Time, Told, Value, fields,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::rules::{self, LoadCx, Options, Profile, RuleSet};
+use engine::Engine;
+pub use replay::{Alert, Arrival, Replay, replay};
+use spec::SECOND;
+use watch::Watch;
+use write::{NAMES, Writer};
+
+/// A clock that is so far ahead is wrong [ns].
+const FUTURE: i64 = 120 * SECOND;
+/// What is repeated is told at most so often [ns].
+const PAUSE: i64 = 60 * SECOND;
+/// The output of alerts.
+const ALERTS: usize = 0;
+
+/// Watches for what the rules describe: many failed logins, guests deleted at night, a backup that does not come.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Rule files, folders and patterns like `/etc/pvetrail/rules/*.toml`; `builtin` is the pack that is part of the program.
+    /// A changed file counts within 5 s; one that is wrong changes nothing.
+    rules: Vec<Spanned<String>>,
+    /// `quiet` records what everyday work does and does not send it; `strict` tells every single one.
+    profile: Profile,
+    /// Lists that count more than those of the rule files: values, or `file:PATH` with one value a line.
+    lists: BTreeMap<String, Vec<String>>,
+    /// A file with `[override."ID"]` tables that count more than all others. By default `rules-overrides.toml` in `data_dir`,
+    /// which `pvetrail rules enable` and `disable` write.
+    overrides: Option<PathBuf>,
+    /// The cluster's own list of its nodes, for the list `cluster_nodes`. Read where it exists.
+    members: PathBuf,
+    /// Most memory of all rules together.
+    state_budget: Bytes,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            rules: vec![Spanned::from("builtin".to_owned())],
+            profile: Profile::default(),
+            lists: BTreeMap::new(),
+            overrides: None,
+            members: "/etc/pve/.members".into(),
+            state_budget: Bytes::mib(64),
+        }
+    }
+}
+
+impl StatefulConfig for Config {
+    const TYPE: &'static str = "anomaly";
+    const EXAMPLE: &'static str = r#"rules = ["builtin"]
+profile = "quiet""#;
+
+    fn build(&self, cx: &Context) -> Result<Box<dyn Stateful>, BuildErrors> {
+        let mut errors = BuildErrors::new();
+        if self.state_budget.as_usize() < 1 << 20 {
+            errors.push(
+                BuildError::key("state_budget", "is too little to count anything")
+                    .help("write at least \"1MiB\", or leave it out"),
+            );
+        }
+        // Events read from a saved state find their fields only if these are known before.
+        std::sync::LazyLock::force(&NAMES);
+        std::sync::LazyLock::force(&crate::event_id::names::NAMES);
+        let loading = Loading {
+            options: Options {
+                rules: self.rules.clone(),
+                profile: self.profile,
+                lists: self.lists.clone(),
+                overrides: self.overrides.clone(),
+            },
+            members: self.members.clone(),
+            overrides: cx.data_dir().join(rules::OVERRIDES),
+        };
+        let (set, wrong) = loading.load();
+        if let Some(wrong) = &wrong {
+            if set.rules().is_empty() {
+                errors.push(BuildError::key("rules", wrong.clone()));
+            } else {
+                cx.warn(BuildError::key("rules", wrong.clone()).help(
+                    "the other rules go on; `pvetrail rules check` shows each mistake at its place",
+                ));
+            }
+        }
+        let set = Arc::new(set);
+        let watched = set.rules().iter().map(judge::watch).collect();
+        let cluster = cx.cluster().unwrap_or("default");
+        errors.finish(Box::new(Anomaly {
+            engine: Engine::new(watched, cluster, self.state_budget.as_usize()),
+            set,
+            writer: Writer::new(cx, self.profile.name()),
+            loading,
+            watch: None,
+            to_tell: wrong
+                .map(|why| {
+                    Told::new("PVE-9004", "some rules could not be loaded").failed(why)
+                })
+                .into_iter()
+                .collect(),
+            reported: Time::MIN,
+            skewed: Time::MIN,
+            evicted: 0,
+        }))
+    }
+
+    fn outputs(&self) -> Vec<String> {
+        vec!["alerts".to_owned()]
+    }
+}
+
+/// How the rules are read, now and again.
+#[derive(Clone, Debug)]
+struct Loading {
+    options: Options,
+    members: PathBuf,
+    overrides: PathBuf,
+}
+
+impl Loading {
+    /// The rules, and what is wrong with those that could not be loaded.
+    fn load(&self) -> (RuleSet, Option<String>) {
+        let mut lists = BTreeMap::new();
+        let nodes = members::addresses(&self.members);
+        if !nodes.is_empty() {
+            lists.insert("cluster_nodes".to_owned(), nodes);
+        }
+        let cx = LoadCx {
+            overrides: Some(self.overrides.clone()),
+            lists,
+            ..LoadCx::default()
+        };
+        let (set, found) = RuleSet::load(&self.options, &cx);
+        let wrong = found.has_errors().then(|| found.to_string().trim_end().to_owned());
+        (set, wrong)
+    }
+}
+
+struct Anomaly {
+    engine: Engine,
+    set: Arc<RuleSet>,
+    writer: Writer,
+    loading: Loading,
+    watch: Option<Watch>,
+    /// What could not be told before there was somebody to tell it to.
+    to_tell: Vec<Told>,
+    /// When what is repeated was told last.
+    reported: Time,
+    skewed: Time,
+    evicted: u64,
+}
+
+impl Anomaly {
+    fn see(&mut self, event: &mut Event, out: &mut Outputs) {
+        let set = Arc::clone(&self.set);
+        let meeting = set.meeting(rules::code(event));
+        if meeting.is_empty() || !rules::sees(event) {
+            return;
+        }
+        let (now, mut at) = (out.now(), event.timestamp());
+        if at.0.saturating_sub(now.0) > FUTURE {
+            self.skew(event, at, now, out);
+            at = now;
+        }
+        for n in meeting {
+            self.engine.see(*n as usize, event, at);
+        }
+        if !self.engine.told.is_empty() {
+            self.tell(out);
+        }
+    }
+
+    /// A clock is ahead: its events count as of now.
+    #[cold]
+    fn skew(&mut self, event: &mut Event, at: Time, now: Time, out: &mut Outputs) {
+        let ahead = at.0.saturating_sub(now.0) / 1_000_000;
+        event.set(NAMES.skew, ahead);
+        if now.0.saturating_sub(self.skewed.0) >= PAUSE {
+            self.skewed = now;
+            let node = event.str(fields::HOST_NAME).unwrap_or_default().to_owned();
+            let text = format!("the clock of {node} is {} s ahead", ahead / 1000);
+            let told = Told::new("PVE-9051", text)
+                .object("node", node)
+                .field(NAMES.skew, Value::Int(ahead));
+            out.tell(told);
+        }
+    }
+
+    /// Makes events of what the rules have to tell.
+    fn tell(&mut self, out: &mut Outputs) {
+        for told in self.engine.told.drain(..) {
+            let rule = &self.set.rules()[told.rule];
+            if told.turn == alert::Turn::Opened {
+                out.fired(&rule.id, told.alert.grade.word());
+            }
+            out.make(ALERTS, self.writer.event(&told, rule, out.now()));
+        }
+    }
+
+    /// Takes rules that have changed.
+    fn renew(&mut self, out: &mut Outputs) {
+        for told in self.to_tell.drain(..) {
+            out.tell(told);
+        }
+        let watch = self.watch.get_or_insert_with(|| {
+            Watch::start(self.loading.clone(), self.set.files().to_vec())
+        });
+        let Some((set, wrong)) = watch.take() else {
+            return;
+        };
+        if let Some(why) = wrong {
+            tracing::error!("the rules have changed and cannot be used; those before go on\n{why}");
+            let told = Told::new("PVE-9004", "changed rules cannot be used; those before go on");
+            out.tell(told.failed(why));
+            return;
+        }
+        let mut state = Vec::new();
+        saved::save(&self.engine, &mut state);
+        let watched = set.rules().iter().map(judge::watch).collect();
+        let mut engine = Engine::new(watched, &self.engine.cluster, self.engine.budget);
+        let dropped = match saved::load(&mut engine, &state) {
+            Ok(dropped) => dropped,
+            Err(why) => {
+                tracing::error!(%why, "the state of the rules could not be taken over");
+                Vec::new()
+            }
+        };
+        (self.engine, self.set) = (engine, Arc::new(set));
+        let what = match dropped.is_empty() {
+            true => String::new(),
+            false => format!("; these begin anew or are gone: {}", dropped.join(", ")),
+        };
+        tracing::info!(rules = self.set.rules().len(), "the rules changed{what}");
+        out.tell(Told::new("PVE-9004", format!("the rules changed{what}")));
+    }
+
+    /// Tells what is told once a minute at most.
+    fn report(&mut self, out: &mut Outputs) {
+        let now = out.now();
+        if now.0.saturating_sub(self.reported.0) < PAUSE {
+            return;
+        }
+        self.reported = now;
+        let (mut late, mut gone) = (Vec::new(), Vec::new());
+        let mut evicted = 0;
+        for (rule, memory) in self.set.rules().iter().zip(&mut self.engine.memory) {
+            out.rule_keys(&rule.id, memory.store.len() + memory.terms.len());
+            evicted += memory.evicted;
+            if let Some((from, to)) = memory.late_span.take() {
+                let count = std::mem::take(&mut memory.late);
+                late.push(format!("{} {count} ({} to {})", rule.id, Time(from), Time(to)));
+            }
+            let lost = std::mem::take(&mut memory.evicted);
+            if lost > 0 {
+                gone.push(format!("{} {lost}", rule.id));
+            }
+        }
+        if evicted > 0 {
+            self.evicted += evicted;
+            out.evicted(usize::try_from(evicted).unwrap_or(usize::MAX));
+        }
+        if !late.is_empty() {
+            let text = format!("events came too late for their windows: {}", late.join(", "));
+            out.tell(Told::new("PVE-9017", text).failed(
+                "`pvetrail rules run --replay --from … --to …` shows what they would have fired",
+            ));
+        }
+        if !gone.is_empty() {
+            let text = format!("rules gave up groups to stay within their bounds: {}", gone.join(", "));
+            out.tell(Told::new("PVE-9018", text).failed("raise max_groups or state_budget"));
+        }
+    }
+}
+
+impl Stateful for Anomaly {
+    fn apply(&mut self, mut event: Event, out: &mut Outputs) {
+        self.renew(out);
+        self.see(&mut event, out);
+        out.emit(event);
+    }
+
+    fn apply_all(&mut self, events: &mut Vec<Event>, out: &mut Outputs) -> bool {
+        if !events.is_empty() {
+            self.renew(out);
+        }
+        for event in events.iter_mut() {
+            self.see(event, out);
+        }
+        true
+    }
+
+    fn advance(&mut self, watermark: Time, out: &mut Outputs) {
+        self.renew(out);
+        self.engine.advance(watermark);
+        self.tell(out);
+        self.report(out);
+    }
+
+    fn by_event_time(&self) -> bool {
+        true
+    }
+
+    fn incomplete(&mut self, incomplete: bool) {
+        self.engine.incomplete = incomplete;
+    }
+
+    fn forgotten(&mut self, why: &str, out: &mut Outputs) {
+        let text = "the saved state of the rules cannot be used; they begin without memory";
+        out.tell(Told::new("PVE-9018", text).failed(why));
+    }
+
+    fn save(&self, to: &mut Vec<u8>) {
+        saved::save(&self.engine, to);
+    }
+
+    fn remembered(&self) -> usize {
+        self.engine.remembered()
+    }
+
+    fn load(&mut self, from: &[u8]) -> Result<(), StateError> {
+        let dropped = saved::load(&mut self.engine, from)?;
+        if !dropped.is_empty() {
+            let text = format!("rules mean something else or are gone, and begin anew: {}", dropped.join(", "));
+            self.to_tell.push(Told::new("PVE-9004", text));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! Events from a store or a test through the rules, without an engine around them: the watermark comes from the data alone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use pipeline::{Event, EventId, Time};
+
+use super::alert::{Told, Turn};
+use super::engine::Engine;
+use super::judge;
+use super::spec::SECOND;
+use crate::rules::{self, Rule, RuleSet};
+
+/// Memory for the rules of a replay [bytes].
+const BUDGET: usize = 256 << 20;
+
+/// What comes in, in the order in which it arrives.
+#[derive(Clone, Debug)]
+pub enum Arrival {
+    /// An event, and when it arrived.
+    Event(Event, Time),
+    /// Everything before this time is there.
+    Watermark(Time),
+}
+
+/// One alert as it stands at the end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// `pve.alert.id`.
+    pub id: EventId,
+    /// The rule's id.
+    pub rule: Box<str>,
+    /// The group as canonical JSON.
+    pub group: Arc<str>,
+    /// First event: id and time.
+    pub first: (EventId, Time),
+    /// Last firing: id and time.
+    pub last: (EventId, Time),
+    /// Matches counted (distinct values where these are counted).
+    pub count: u64,
+    /// When it opened, in event time.
+    pub opened: Time,
+    /// When it was over, in event time, if it was.
+    pub resolved: Option<Time>,
+    /// Its severity's word at the end.
+    pub severity: &'static str,
+    /// Whether some of it came late.
+    pub late: bool,
+    /// Whether it is recorded and not sent.
+    pub record_only: bool,
+}
+
+/// Rules that are fed by hand.
+pub struct Replay {
+    engine: Engine,
+    rules: Arc<RuleSet>,
+    alerts: BTreeMap<u64, Alert>,
+    places: HashMap<EventId, u64>,
+    next: u64,
+    newest: i64,
+}
+
+impl Replay {
+    /// Rules that have seen nothing yet; `cluster` goes into the ids of alerts.
+    pub fn new(rules: &Arc<RuleSet>, cluster: &str) -> Replay {
+        let watched = rules.rules().iter().map(judge::watch).collect();
+        Replay {
+            engine: Engine::new(watched, cluster, BUDGET),
+            rules: Arc::clone(rules),
+            alerts: BTreeMap::new(),
+            places: HashMap::new(),
+            next: 0,
+            newest: i64::MIN,
+        }
+    }
+
+    /// One event, which arrived at `arrived`.
+    pub fn see(&mut self, event: &Event, arrived: Time) {
+        let rules = Arc::clone(&self.rules);
+        let meeting = rules.meeting(rules::code(event));
+        if meeting.is_empty() || !rules::sees(event) {
+            return;
+        }
+        let mut at = event.timestamp();
+        if at.0 > arrived.0.saturating_add(super::FUTURE) {
+            at = arrived;
+        }
+        self.newest = self.newest.max(at.0);
+        for n in meeting {
+            self.engine.see(*n as usize, event, at);
+        }
+        self.take();
+    }
+
+    /// Everything before this time is there.
+    pub fn advance(&mut self, to: Time) {
+        self.engine.advance(to);
+        self.take();
+    }
+
+    /// Nothing more comes: everything that can be decided is.
+    pub fn finish(&mut self) {
+        if self.newest > i64::MIN {
+            self.advance(Time(self.newest.saturating_add(366 * 86_400 * SECOND)));
+        }
+    }
+
+    fn take(&mut self) {
+        for told in self.engine.told.drain(..) {
+            let Told {
+                rule, group, alert, ..
+            } = &told;
+            let rule = &self.rules.rules()[*rule];
+            let place = *self.places.entry(alert.id).or_insert_with(|| {
+                self.next += 1;
+                self.next
+            });
+            let stands = Alert {
+                id: alert.id,
+                rule: rule.id.clone(),
+                group: Arc::clone(group),
+                first: (alert.first.id, Time(alert.first.time)),
+                last: (alert.last.id, Time(alert.last.time)),
+                count: alert.count,
+                opened: Time(alert.opened),
+                resolved: alert.resolved.map(Time),
+                severity: alert.grade.word(),
+                late: alert.late,
+                record_only: rule.record_only,
+            };
+            if told.turn == Turn::Opened || self.alerts.contains_key(&place) {
+                self.alerts.insert(place, stands);
+            }
+        }
+    }
+
+    /// All alerts so far, in the order in which they were opened. What an alert that is still open has counted since it was
+    /// last told of is in it once it is over.
+    pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
+        self.alerts.values()
+    }
+}
+
+/// What the rules make of these arrivals; a watermark behind the last event decides everything.
+pub fn replay(rules: &Arc<RuleSet>, arrivals: &[Arrival]) -> Vec<Alert> {
+    let mut replay = Replay::new(rules, "default");
+    for arrival in arrivals {
+        match arrival {
+            Arrival::Event(event, at) => replay.see(event, *at),
+            Arrival::Watermark(to) => replay.advance(*to),
+        }
+    }
+    replay.finish();
+    let rules = &replay.rules;
+    replay
+        .alerts
+        .values()
+        .filter(|alert| rules.rule(&alert.rule).is_some_and(|rule: &Arc<Rule>| !rule.internal))
+        .cloned()
+        .collect()
+}

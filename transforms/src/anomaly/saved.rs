@@ -1,0 +1,319 @@
+//! The state of all rules, written down and read again. Each rule's part stands under the hash of what the rule means: a
+//! changed threshold drops it, a changed name keeps it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use pipeline::StateError;
+
+use super::alert::Alert;
+use super::codec::{Put, Take};
+use super::engine::{Engine, Memory};
+use super::rows::{Row, Rows};
+use super::sequence::Sequence;
+use super::spec::{Grade, Stamp};
+use super::store::{Extra, Spike};
+
+/// The form of the state; another one is not read.
+const VERSION: u8 = 1;
+
+/// Writes everything down.
+pub(super) fn save(engine: &Engine, to: &mut Vec<u8>) {
+    let mut put = Put(to);
+    put.u8(VERSION);
+    put.i64(engine.watermark);
+    put.len(engine.rules.len());
+    for (rule, memory) in engine.rules.iter().zip(&engine.memory) {
+        put.text(&rule.spec.id);
+        put.0.extend_from_slice(&rule.spec.meaning);
+        let at = put.0.len();
+        put.u32(0);
+        save_rule(memory, &mut put);
+        let len = u32::try_from(put.0.len() - at - 4).unwrap_or(u32::MAX);
+        put.0[at..at + 4].copy_from_slice(&len.to_le_bytes());
+    }
+    let recent: Vec<_> = engine.recent().collect();
+    put.len(recent.len());
+    for (rule, id) in recent {
+        put.u32(*rule);
+        put.id(*id);
+    }
+}
+
+fn save_rule(memory: &Memory, put: &mut Put<'_>) {
+    put.i64(memory.since);
+    put.u8(u8::from(memory.degraded));
+    put.len(memory.store.len());
+    for slot in memory.store.in_order() {
+        let Some(group) = memory.store.get(slot) else {
+            continue;
+        };
+        put.text(&group.key);
+        put.i64(group.due);
+        put.u8(u8::from(group.rows.saturated));
+        put.len(group.rows.rows.len());
+        for row in &group.rows.rows {
+            put.stamp(row.stamp);
+            put.u64(row.value);
+            let flags = u8::from(row.fired)
+                | u8::from(row.counted) << 1
+                | u8::from(row.decided) << 2;
+            put.u8(flags);
+        }
+        save_extra(&group.extra, put);
+        put.u8(u8::from(group.alert.is_some()));
+        if let Some(alert) = &group.alert {
+            save_alert(alert, put);
+        }
+    }
+    put.len(memory.terms.len());
+    for (term, (first, last)) in &memory.terms {
+        put.u64(*term);
+        put.stamp(*first);
+        put.i64(*last);
+    }
+    put.len(memory.known.len());
+    for (part, first) in &memory.known {
+        put.u64(*part);
+        put.stamp(*first);
+    }
+    put.len(memory.singles.len());
+    for (due, key, alert) in &memory.singles {
+        put.i64(*due);
+        put.text(key);
+        save_alert(alert, put);
+    }
+}
+
+fn save_extra(extra: &Extra, put: &mut Put<'_>) {
+    let stamps = |put: &mut Put<'_>, held: &VecDeque<Stamp>| {
+        put.len(held.len());
+        held.iter().for_each(|stamp| put.stamp(*stamp));
+    };
+    match extra {
+        Extra::None => put.u8(0),
+        Extra::Seen {
+            first,
+            last,
+            expected,
+            missing,
+        } => {
+            put.u8(1);
+            put.stamp(*first);
+            put.stamp(*last);
+            put.u8(u8::from(*expected) | u8::from(*missing) << 1);
+        }
+        Extra::Sequence(sequence) => {
+            put.u8(2);
+            put.len(sequence.stages.len());
+            for held in &sequence.stages {
+                stamps(put, held);
+            }
+            stamps(put, &sequence.fired);
+        }
+        Extra::Unless(held) => {
+            put.u8(3);
+            stamps(put, held);
+        }
+        Extra::Spike(spike) => {
+            put.u8(4);
+            put.i64(spike.since);
+            put.len(spike.windows.len());
+            for (start, count, counted, open) in &spike.windows {
+                put.i64(*start);
+                put.u32(*count);
+                put.u32(*counted);
+                put.u8(u8::from(*open));
+            }
+        }
+    }
+}
+
+fn save_alert(alert: &Alert, put: &mut Put<'_>) {
+    put.id(alert.id);
+    for stamp in [alert.opening, alert.first, alert.last, alert.newest] {
+        put.stamp(stamp);
+    }
+    put.u64(alert.count);
+    put.u64(alert.value.to_bits());
+    put.i64(alert.opened);
+    put.u8(u8::from(alert.resolved.is_some()));
+    put.i64(alert.resolved.unwrap_or(0));
+    put.u8(alert.grade as u8);
+    put.u8(
+        u8::from(alert.saturated) | u8::from(alert.late) << 1 | u8::from(alert.incomplete) << 2,
+    );
+    put.i64(alert.told);
+    put.u32(alert.turns);
+    put.u64(alert.overflow);
+    put.len(alert.values.len());
+    let mut values: Vec<u64> = alert.values.iter().copied().collect();
+    values.sort_unstable();
+    values.into_iter().for_each(|value| put.u64(value));
+    put.len(alert.ids.len());
+    alert.ids.iter().for_each(|id| put.id(*id));
+    put.u8(u8::from(alert.event.is_some()));
+    if let Some(event) = &alert.event {
+        pipeline::state::write_event(event, put.0);
+    }
+}
+
+/// Reads everything again. Rules that mean something else now, or are gone, begin anew; says which these are.
+pub(super) fn load(engine: &mut Engine, from: &[u8]) -> Result<Vec<String>, StateError> {
+    let mut take = Take(from);
+    let version = take.u8()?;
+    if version != VERSION {
+        return Err(StateError(format!(
+            "the state of the rules is of version {version}, this program reads version {VERSION}"
+        )));
+    }
+    engine.watermark = take.i64()?;
+    let mut dropped = Vec::new();
+    let mut places = Vec::new();
+    for _ in 0..take.len()? {
+        let id = take.text()?;
+        let meaning: [u8; 16] = take.array()?;
+        let mut part = Take(take.slice()?);
+        let place = engine.rules.iter().position(|rule| &*rule.spec.id == id);
+        let same = place.filter(|place| engine.rules[*place].spec.meaning == meaning);
+        places.push(same);
+        match same {
+            Some(place) => load_rule(&mut engine.memory[place], &mut part)?,
+            None => dropped.push(id.to_owned()),
+        }
+    }
+    for _ in 0..take.len()? {
+        let rule = take.u32()? as usize;
+        let id = take.id()?;
+        if let Some(Some(place)) = places.get(rule) {
+            engine.remember(*place, id);
+        }
+    }
+    Ok(dropped)
+}
+
+fn load_rule(memory: &mut Memory, take: &mut Take<'_>) -> Result<(), StateError> {
+    memory.since = take.i64()?;
+    memory.degraded = take.flag()?;
+    for _ in 0..take.len()? {
+        let slot = memory.store.add(take.text()?);
+        let due = take.i64()?;
+        let mut rows = Rows {
+            saturated: take.flag()?,
+            ..Rows::default()
+        };
+        for _ in 0..take.len()? {
+            let mut row = Row::new(take.stamp()?, take.u64()?);
+            let flags = take.u8()?;
+            row.fired = flags & 1 != 0;
+            row.counted = flags & 2 != 0;
+            row.decided = flags & 4 != 0;
+            rows.rows.push_back(row);
+        }
+        let extra = load_extra(take)?;
+        let alert = match take.flag()? {
+            true => Some(Box::new(load_alert(take)?)),
+            false => None,
+        };
+        memory.store.open += usize::from(alert.as_ref().is_some_and(|alert| alert.is_open()));
+        if let Some(group) = memory.store.get_mut(slot) {
+            (group.rows, group.extra, group.alert) = (rows, extra, alert);
+        }
+        memory.store.settle(slot);
+        memory.store.ask(slot, due);
+    }
+    for _ in 0..take.len()? {
+        let term = take.u64()?;
+        memory.terms.insert(term, (take.stamp()?, take.i64()?));
+    }
+    for _ in 0..take.len()? {
+        let part = take.u64()?;
+        memory.known.insert(part, take.stamp()?);
+    }
+    for _ in 0..take.len()? {
+        let due = take.i64()?;
+        let key: Arc<str> = take.text()?.into();
+        memory.singles.push_back((due, key, load_alert(take)?));
+    }
+    Ok(())
+}
+
+fn stamps(take: &mut Take<'_>) -> Result<VecDeque<Stamp>, StateError> {
+    (0..take.len()?).map(|_| take.stamp()).collect()
+}
+
+fn load_extra(take: &mut Take<'_>) -> Result<Extra, StateError> {
+    Ok(match take.u8()? {
+        0 => Extra::None,
+        1 => {
+            let (first, last) = (take.stamp()?, take.stamp()?);
+            let flags = take.u8()?;
+            Extra::Seen {
+                first,
+                last,
+                expected: flags & 1 != 0,
+                missing: flags & 2 != 0,
+            }
+        }
+        2 => {
+            let stages = take.len()?;
+            let stages: Vec<_> = (0..stages)
+                .map(|_| stamps(take))
+                .collect::<Result<_, _>>()?;
+            Extra::Sequence(Box::new(Sequence {
+                stages,
+                fired: stamps(take)?,
+            }))
+        }
+        3 => Extra::Unless(stamps(take)?),
+        4 => {
+            let since = take.i64()?;
+            let windows = (0..take.len()?)
+                .map(|_| Ok((take.i64()?, take.u32()?, take.u32()?, take.flag()?)))
+                .collect::<Result<_, StateError>>()?;
+            Extra::Spike(Box::new(Spike { since, windows }))
+        }
+        other => return Err(StateError(format!("{other} is no kind of group"))),
+    })
+}
+
+fn load_alert(take: &mut Take<'_>) -> Result<Alert, StateError> {
+    let id = take.id()?;
+    let (opening, first, last, newest) =
+        (take.stamp()?, take.stamp()?, take.stamp()?, take.stamp()?);
+    let count = take.u64()?;
+    let value = f64::from_bits(take.u64()?);
+    let opened = take.i64()?;
+    let is_resolved = take.flag()?;
+    let resolved = take.i64()?;
+    let grade = Grade::of(take.u8()?);
+    let flags = take.u8()?;
+    let (told, turns, overflow) = (take.i64()?, take.u32()?, take.u64()?);
+    let values = (0..take.len()?).map(|_| take.u64()).collect::<Result<_, _>>()?;
+    let ids = (0..take.len()?).map(|_| take.id()).collect::<Result<_, _>>()?;
+    let event = match take.flag()? {
+        true => Some(Box::new(take.event()?)),
+        false => None,
+    };
+    Ok(Alert {
+        id,
+        opening,
+        first,
+        last,
+        count,
+        saturated: flags & 1 != 0,
+        values,
+        value,
+        ids,
+        opened,
+        resolved: is_resolved.then_some(resolved),
+        grade,
+        late: flags & 2 != 0,
+        incomplete: flags & 4 != 0,
+        told,
+        turns,
+        overflow,
+        event,
+        newest,
+    })
+}

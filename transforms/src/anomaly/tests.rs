@@ -1,0 +1,1 @@
+//! Every vector of `detection.md` 4, in order and shuffled, and what rules do over a crash.
