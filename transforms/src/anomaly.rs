@@ -127,9 +127,7 @@ profile = "quiet""#;
             loading,
             watch: None,
             to_tell: wrong
-                .map(|why| {
-                    Told::new("PVE-9004", "some rules could not be loaded").failed(why)
-                })
+                .map(|why| Told::new("PVE-9004", "some rules could not be loaded").failed(why))
                 .into_iter()
                 .collect(),
             reported: Time::MIN,
@@ -165,7 +163,7 @@ impl Loading {
             ..LoadCx::default()
         };
         let (set, found) = RuleSet::load(&self.options, &cx);
-        let wrong = found.has_errors().then(|| found.to_string().trim_end().to_owned());
+        let wrong = (found.errors() > 0).then(|| found.to_string().trim_end().to_owned());
         (set, wrong)
     }
 }
@@ -236,15 +234,18 @@ impl Anomaly {
         for told in self.to_tell.drain(..) {
             out.tell(told);
         }
-        let watch = self.watch.get_or_insert_with(|| {
-            Watch::start(self.loading.clone(), self.set.files().to_vec())
-        });
+        let watch = self
+            .watch
+            .get_or_insert_with(|| Watch::start(self.loading.clone(), self.set.files().to_vec()));
         let Some((set, wrong)) = watch.take() else {
             return;
         };
         if let Some(why) = wrong {
             tracing::error!("the rules have changed and cannot be used; those before go on\n{why}");
-            let told = Told::new("PVE-9004", "changed rules cannot be used; those before go on");
+            let told = Told::new(
+                "PVE-9004",
+                "changed rules cannot be used; those before go on",
+            );
             out.tell(told.failed(why));
             return;
         }
@@ -282,7 +283,12 @@ impl Anomaly {
             evicted += memory.evicted;
             if let Some((from, to)) = memory.late_span.take() {
                 let count = std::mem::take(&mut memory.late);
-                late.push(format!("{} {count} ({} to {})", rule.id, Time(from), Time(to)));
+                late.push(format!(
+                    "{} {count} ({} to {})",
+                    rule.id,
+                    Time(from),
+                    Time(to)
+                ));
             }
             let lost = std::mem::take(&mut memory.evicted);
             if lost > 0 {
@@ -294,13 +300,19 @@ impl Anomaly {
             out.evicted(usize::try_from(evicted).unwrap_or(usize::MAX));
         }
         if !late.is_empty() {
-            let text = format!("events came too late for their windows: {}", late.join(", "));
+            let text = format!(
+                "events came too late for their windows: {}",
+                late.join(", ")
+            );
             out.tell(Told::new("PVE-9017", text).failed(
                 "`pvetrail rules run --replay --from … --to …` shows what they would have fired",
             ));
         }
         if !gone.is_empty() {
-            let text = format!("rules gave up groups to stay within their bounds: {}", gone.join(", "));
+            let text = format!(
+                "rules gave up groups to stay within their bounds: {}",
+                gone.join(", ")
+            );
             out.tell(Told::new("PVE-9018", text).failed("raise max_groups or state_budget"));
         }
     }
@@ -354,7 +366,10 @@ impl Stateful for Anomaly {
     fn load(&mut self, from: &[u8]) -> Result<(), StateError> {
         let dropped = saved::load(&mut self.engine, from)?;
         if !dropped.is_empty() {
-            let text = format!("rules mean something else or are gone, and begin anew: {}", dropped.join(", "));
+            let text = format!(
+                "rules mean something else or are gone, and begin anew: {}",
+                dropped.join(", ")
+            );
             self.to_tell.push(Told::new("PVE-9004", text));
         }
         Ok(())

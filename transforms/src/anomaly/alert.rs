@@ -172,7 +172,12 @@ impl Alert {
     }
 
     /// A further firing; says what has to be told.
-    pub(super) fn more(&mut self, spec: &Spec, firing: &Firing, around: Around<'_>) -> Option<Turn> {
+    pub(super) fn more(
+        &mut self,
+        spec: &Spec,
+        firing: &Firing,
+        around: Around<'_>,
+    ) -> Option<Turn> {
         let rises = self.take_in(spec, firing, around);
         let again = match self.resolved {
             Some(at) if firing.at.time > at.saturating_sub(spec.resolve_after) => {

@@ -179,7 +179,9 @@ impl Engine {
             let slot = match self.memory[n].store.find(&key) {
                 Some(slot) => Some(slot),
                 // What only calls off begins nothing, but may come before what it calls off.
-                None => self.make_room(n, spec).then(|| self.memory[n].store.add(&key)),
+                None => self
+                    .make_room(n, spec)
+                    .then(|| self.memory[n].store.add(&key)),
             };
             if let Some(slot) = slot {
                 self.memory[n].store.touch(slot);
@@ -429,9 +431,13 @@ impl Engine {
                     }
                 };
                 spike.windows[place].1 += 1;
-                if let Some(firing) =
-                    spike_fires(spike, place, spec, stamp, (*min, *factor, *baseline, *floor))
-                {
+                if let Some(firing) = spike_fires(
+                    spike,
+                    place,
+                    spec,
+                    stamp,
+                    (*min, *factor, *baseline, *floor),
+                ) {
                     firings.push(firing);
                 }
                 let most = *baseline as usize + 2;
@@ -462,8 +468,13 @@ impl Engine {
                         ..
                     }
                 ),
-                late: firing.at.time < self.watermark && spec.minds_lateness() && depth == 0
-                    && !matches!(spec.shape, Shape::Absence { .. } | Shape::Event { hold: Some(_) }),
+                late: firing.at.time < self.watermark
+                    && spec.minds_lateness()
+                    && depth == 0
+                    && !matches!(
+                        spec.shape,
+                        Shape::Absence { .. } | Shape::Event { hold: Some(_) }
+                    ),
                 incomplete: self.incomplete,
                 saturated: self.memory[n]
                     .store
@@ -479,7 +490,14 @@ impl Engine {
                 if self.is_in_time(other, firing.at) {
                     let rule = self.rules[other].clone();
                     let saved = std::mem::take(&mut self.firings);
-                    self.play_one(other, &rule, (stage, stage, 0), firing.at, &event, depth + 1);
+                    self.play_one(
+                        other,
+                        &rule,
+                        (stage, stage, 0),
+                        firing.at,
+                        &event,
+                        depth + 1,
+                    );
                     self.firings = saved;
                 }
             }
@@ -863,7 +881,9 @@ fn forget_at(spec: &Spec, group: &super::store::Group) -> i64 {
         Shape::Event { hold } => hold.unwrap_or(0),
         Shape::Spike { baseline, .. } => spec.timespan.saturating_mul(i64::from(*baseline)),
         Shape::Absence { forget, .. } => *forget,
-        Shape::Window { .. } if !matches!(spec.cut, Cut::Sliding) => spec.timespan.saturating_mul(2),
+        Shape::Window { .. } if !matches!(spec.cut, Cut::Sliding) => {
+            spec.timespan.saturating_mul(2)
+        }
         _ => spec.timespan,
     };
     let newest = newest.max(match &group.extra {
@@ -934,7 +954,10 @@ fn spike_fires(
     }
     let most = behind.min(i64::from(baseline));
     let from = start - most * span;
-    let held = spike.windows.iter().filter(|held| held.0 >= from && held.0 < start);
+    let held = spike
+        .windows
+        .iter()
+        .filter(|held| held.0 >= from && held.0 < start);
     let (mut sum, mut left_out) = (0.0, 0);
     for window in held {
         if window.3 {
@@ -944,7 +967,11 @@ fn spike_fires(
         }
     }
     let windows = most - left_out;
-    let mean = if windows > 0 { sum / windows as f64 } else { 0.0 };
+    let mean = if windows > 0 {
+        sum / windows as f64
+    } else {
+        0.0
+    };
     if f64::from(count) < factor * mean.max(floor) {
         return None;
     }
@@ -952,7 +979,11 @@ fn spike_fires(
     (window.2, window.3) = (count, true);
     Some(Firing {
         at: stamp,
-        first: if counted == 0 { Stamp::new(start, stamp.id) } else { stamp },
+        first: if counted == 0 {
+            Stamp::new(start, stamp.id)
+        } else {
+            stamp
+        },
         added: u64::from(count - counted),
         value: f64::from(count),
         ids: vec![stamp.id],

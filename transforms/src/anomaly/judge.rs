@@ -5,9 +5,7 @@ use std::sync::Arc;
 use pipeline::{Event, Time, ValueRef};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::spec::{
-    Cut, Grade, Judge, Measure, Shape, Spec, Test, UNLESS, WITHOUT, Watched,
-};
+use super::spec::{Cut, Grade, Judge, Measure, Shape, Spec, Test, UNLESS, WITHOUT, Watched};
 use crate::rules::{Condition, Kind, Path, Rule, Severity, Stage, Window};
 
 /// A rule of the rule language.
@@ -120,10 +118,13 @@ fn shape(rule: &Rule) -> (Shape, Values) {
             ordered,
             without,
         } => {
-            let rules = stages.iter().enumerate().filter_map(|(n, stage)| match stage {
-                Stage::Rule(id) => Some((n, id.clone())),
-                Stage::Selection(_) => None,
-            });
+            let rules = stages
+                .iter()
+                .enumerate()
+                .filter_map(|(n, stage)| match stage {
+                    Stage::Rule(id) => Some((n, id.clone())),
+                    Stage::Selection(_) => None,
+                });
             let shape = Shape::Sequence {
                 stages: stages.len(),
                 ordered: *ordered,
@@ -242,9 +243,7 @@ impl Judge for Judged {
 
     fn known(&self, event: &Event) -> Option<u64> {
         match &self.values {
-            Values::Tuple(paths, known) => {
-                hash(known.iter().filter_map(|n| paths.get(*n)), event)
-            }
+            Values::Tuple(paths, known) => hash(known.iter().filter_map(|n| paths.get(*n)), event),
             _ => None,
         }
     }

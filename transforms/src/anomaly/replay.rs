@@ -155,7 +155,11 @@ pub fn replay(rules: &Arc<RuleSet>, arrivals: &[Arrival]) -> Vec<Alert> {
     replay
         .alerts
         .values()
-        .filter(|alert| rules.rule(&alert.rule).is_some_and(|rule: &Arc<Rule>| !rule.internal))
+        .filter(|alert| {
+            rules
+                .rule(&alert.rule)
+                .is_some_and(|rule: &Arc<Rule>| !rule.internal)
+        })
         .cloned()
         .collect()
 }

@@ -265,10 +265,7 @@ impl Rows {
                 Cut::Sliding => (time, true),
                 Cut::Tumbling(_) => {
                     let end = spec.bucket(time).1;
-                    let last = self
-                        .rows
-                        .get(q + 1)
-                        .is_none_or(|row| row.stamp.time >= end);
+                    let last = self.rows.get(q + 1).is_none_or(|row| row.stamp.time >= end);
                     (end - 1, last)
                 }
                 Cut::Session(gap) => {

@@ -55,9 +55,8 @@ fn save_rule(memory: &Memory, put: &mut Put<'_>) {
         for row in &group.rows.rows {
             put.stamp(row.stamp);
             put.u64(row.value);
-            let flags = u8::from(row.fired)
-                | u8::from(row.counted) << 1
-                | u8::from(row.decided) << 2;
+            let flags =
+                u8::from(row.fired) | u8::from(row.counted) << 1 | u8::from(row.decided) << 2;
             put.u8(flags);
         }
         save_extra(&group.extra, put);
@@ -140,9 +139,7 @@ fn save_alert(alert: &Alert, put: &mut Put<'_>) {
     put.u8(u8::from(alert.resolved.is_some()));
     put.i64(alert.resolved.unwrap_or(0));
     put.u8(alert.grade as u8);
-    put.u8(
-        u8::from(alert.saturated) | u8::from(alert.late) << 1 | u8::from(alert.incomplete) << 2,
-    );
+    put.u8(u8::from(alert.saturated) | u8::from(alert.late) << 1 | u8::from(alert.incomplete) << 2);
     put.i64(alert.told);
     put.u32(alert.turns);
     put.u64(alert.overflow);
@@ -289,8 +286,12 @@ fn load_alert(take: &mut Take<'_>) -> Result<Alert, StateError> {
     let grade = Grade::of(take.u8()?);
     let flags = take.u8()?;
     let (told, turns, overflow) = (take.i64()?, take.u32()?, take.u64()?);
-    let values = (0..take.len()?).map(|_| take.u64()).collect::<Result<_, _>>()?;
-    let ids = (0..take.len()?).map(|_| take.id()).collect::<Result<_, _>>()?;
+    let values = (0..take.len()?)
+        .map(|_| take.u64())
+        .collect::<Result<_, _>>()?;
+    let ids = (0..take.len()?)
+        .map(|_| take.id())
+        .collect::<Result<_, _>>()?;
     let event = match take.flag()? {
         true => Some(Box::new(take.event()?)),
         false => None,

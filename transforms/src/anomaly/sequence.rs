@@ -40,7 +40,11 @@ impl Sequence {
     }
 
     pub(super) fn newest(&self) -> Option<Stamp> {
-        self.stages.iter().filter_map(|held| held.back()).max().copied()
+        self.stages
+            .iter()
+            .filter_map(|held| held.back())
+            .max()
+            .copied()
     }
 
     /// The stamps of the tightest chain that ends with `last`.
@@ -57,7 +61,9 @@ impl Sequence {
             }
         } else {
             for held in stages {
-                let upto = held.partition_point(|stamp| *stamp <= last).checked_sub(1)?;
+                let upto = held
+                    .partition_point(|stamp| *stamp <= last)
+                    .checked_sub(1)?;
                 chain.push(held[upto]);
             }
         }

@@ -95,10 +95,6 @@ impl Store {
         self.groups.get_mut(slot as usize)?.as_mut()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Group> {
-        self.groups.iter().flatten()
-    }
-
     /// All groups, those first that were touched longest ago.
     pub(super) fn in_order(&self) -> impl Iterator<Item = u32> {
         let mut next = self.ends.map_or(NONE, |(head, _)| head);
@@ -154,7 +150,8 @@ impl Store {
     }
 
     fn unlink(&mut self, slot: u32) {
-        let Some((before, behind)) = self.get(slot).map(|group| (group.before, group.behind)) else {
+        let Some((before, behind)) = self.get(slot).map(|group| (group.before, group.behind))
+        else {
             return;
         };
         let Some((mut head, mut tail)) = self.ends else {

@@ -38,7 +38,12 @@ type Print = Option<(u64, Option<SystemTime>)>;
 /// What the files and their folders look like from outside.
 fn prints(files: &[PathBuf], loading: &Loading) -> Vec<(PathBuf, Print)> {
     let mut paths: Vec<PathBuf> = files.to_vec();
-    for rule in loading.options.rules.iter().filter(|rule| rule.as_str() != "builtin") {
+    for rule in loading
+        .options
+        .rules
+        .iter()
+        .filter(|rule| rule.as_str() != "builtin")
+    {
         let path = PathBuf::from(rule.as_str());
         // A new file in a folder shows in the folder.
         paths.extend(path.parent().map(PathBuf::from));
@@ -50,7 +55,10 @@ fn prints(files: &[PathBuf], loading: &Loading) -> Vec<(PathBuf, Print)> {
     paths
         .into_iter()
         .map(|path| {
-            let print = path.metadata().ok().map(|meta| (meta.len(), meta.modified().ok()));
+            let print = path
+                .metadata()
+                .ok()
+                .map(|meta| (meta.len(), meta.modified().ok()));
             (path, print)
         })
         .collect()
@@ -79,7 +87,10 @@ impl Watch {
                 theirs.changed.store(true, Ordering::Release);
             }
         };
-        if let Err(why) = std::thread::Builder::new().name("rules".to_owned()).spawn(work) {
+        if let Err(why) = std::thread::Builder::new()
+            .name("rules".to_owned())
+            .spawn(work)
+        {
             tracing::error!(%why, "rule files are not looked at again: no thread could be started");
         }
         Watch {
@@ -93,7 +104,11 @@ impl Watch {
         if !self.shared.changed.swap(false, Ordering::Acquire) {
             return None;
         }
-        let mut loaded = self.shared.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = self
+            .shared
+            .loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         loaded.take()
     }
 }

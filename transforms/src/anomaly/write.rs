@@ -87,7 +87,6 @@ pub(super) struct Writer {
     profile: &'static str,
     pub(super) replayed: bool,
     host: String,
-    agent: String,
     cluster: String,
 }
 
@@ -113,7 +112,6 @@ impl Writer {
             profile,
             replayed: false,
             host: cx.host().to_owned(),
-            agent: cx.agent_id(),
             cluster,
         }
     }
@@ -188,7 +186,10 @@ impl Writer {
             event.set(n.actor, "pipeline");
         }
         if !event.has(n.related_hosts) {
-            let host = event.str(fields::HOST_NAME).unwrap_or(&self.host).to_owned();
+            let host = event
+                .str(fields::HOST_NAME)
+                .unwrap_or(&self.host)
+                .to_owned();
             event.set(n.related_hosts, Value::List(vec![host.into()]));
         }
         let sentence = self.sentence(told, rule);
@@ -257,7 +258,10 @@ impl Writer {
         });
         let (times, what) = match self.language {
             Language::En => ("events", "more alerts of this rule are not told one by one"),
-            Language::De => ("Ereignisse", "weitere Alarme dieser Regel werden nicht einzeln gemeldet"),
+            Language::De => (
+                "Ereignisse",
+                "weitere Alarme dieser Regel werden nicht einzeln gemeldet",
+            ),
         };
         let alert = &told.alert;
         let mut text = format!("{head}: {} {}", rule.id, rule.name);
@@ -288,16 +292,6 @@ impl Writer {
             text.push_str(&rule.explain);
         }
         text
-    }
-
-    /// `agent.id` of the program that writes them.
-    pub(super) fn agent(&self) -> &str {
-        &self.agent
-    }
-
-    /// The operator's name for the cluster.
-    pub(super) fn cluster(&self) -> &str {
-        &self.cluster
     }
 }
 
