@@ -300,7 +300,7 @@ mod tests {
         assert!(Silence::new(matching.clone(), now, now, "a", "b").is_err());
         let one = silence("maintenance").unwrap();
         store.add(one.clone(), now).unwrap();
-        assert_eq!(store.all().unwrap(), [one.clone()]);
+        assert_eq!(store.all().unwrap(), std::slice::from_ref(&one));
         assert_eq!(store.remove("", "bob", now).unwrap(), None);
         let gone = store.remove(&one.id[..5], "bob", now).unwrap().unwrap();
         assert!(!gone.is_active(now) && one.is_active(now));

@@ -126,7 +126,7 @@ pub(super) fn write(
                 out.insert(start, '[');
                 out.push(']');
                 if out.len() - start > 4 * LONGEST {
-                    let hash = xxhash_rust::xxh3::xxh3_128(out[start..].as_bytes());
+                    let hash = xxhash_rust::xxh3::xxh3_128(&out.as_bytes()[start..]);
                     out.truncate(start);
                     _ = write!(out, "\"[{several} values] {hash:032x}\"");
                 }

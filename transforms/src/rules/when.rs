@@ -297,9 +297,7 @@ mod tests {
 
     #[test]
     fn not_binds_closest_and_or_loosest() {
-        let when = parse("a or not b and 1 of x_*")
-            .ok()
-            .expect("an expression");
+        let when = parse("a or not b and 1 of x_*").unwrap_or_else(|_| panic!("an expression"));
         for (bits, holds) in [
             (0b1, true),
             (0b100, true),
