@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::admin::{self, ReloadRequest, Reloaded};
 use crate::exit::Exit;
 use crate::say;
+use crate::watchman::Watchman;
 
 /// How long a shutdown waits for what is on its way.
 const GRACE: Duration = Duration::from_secs(30);
@@ -87,6 +88,7 @@ async fn try_run(job: Job) -> Result<bool, String> {
         clock: Clock::system(),
         grace,
     };
+    let watchman = Watchman::start(&graph, &telemetry);
     let mut topology = Topology::start(graph, options).await?;
     tracing::info!(sources, transforms, sinks, "started");
     loop {
@@ -108,6 +110,7 @@ async fn try_run(job: Job) -> Result<bool, String> {
         }
     }
     tracing::info!("stopping; once more the signal leaves at once");
+    drop(watchman);
     let stopped = topology.stop();
     tokio::pin!(stopped);
     loop {

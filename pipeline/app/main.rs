@@ -10,6 +10,7 @@ mod live;
 mod load;
 mod node;
 mod say;
+mod watchman;
 
 use std::process::ExitCode;
 
