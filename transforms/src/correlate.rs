@@ -172,6 +172,12 @@ struct Correlate {
     members: PathBuf,
     /// When the list of members was read last, and how it looked.
     looked: Option<(Time, Vec<u8>)>,
+    /// The list as somebody is reading it just now.
+    reading: Option<bounds::Reading>,
+    /// It could not be read, which was told.
+    unreadable: bool,
+    /// When it was told last that something was given up.
+    gave_up: Option<Time>,
     /// What the sources know of the cluster.
     inventory: Option<Arc<pipeline::pve::Inventory>>,
     hosts: Hosts,
@@ -270,9 +276,9 @@ impl Stateful for Correlate {
 
 impl Correlate {
     /// What was loaded waits from now on: the time in which the program stood still was nobody's pause.
-    fn begin(&mut self, out: &Outputs) {
+    fn begin(&mut self, out: &mut Outputs) {
         let now = out.now();
-        self.read_members(now);
+        self.read_members(now, out);
         if !std::mem::take(&mut self.fresh) {
             return;
         }

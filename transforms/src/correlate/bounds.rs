@@ -1,5 +1,8 @@
 //! What is remembered stays within its bounds, and the list of the cluster's nodes is kept up to date.
 
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
 use pipeline::{Outputs, Time};
 
 use pipeline::pve::Upid;
@@ -23,7 +26,7 @@ impl Correlate {
             };
             self.settle(&[Due::Line(oldest)], true, out);
             self.forget_line(oldest);
-            out.evicted(1);
+            self.gave_up(1, out);
         }
         while self.tasks.len() > self.most_tasks {
             let Some(oldest) = self.tasks.keys().next().copied() else {
@@ -31,7 +34,7 @@ impl Correlate {
             };
             self.settle(&[Due::Task(oldest)], true, out);
             self.give_up(oldest);
-            out.evicted(1);
+            self.gave_up(1, out);
         }
     }
 
@@ -59,7 +62,7 @@ impl Correlate {
             self.due.remove(at);
         }
         let up: Vec<Due> = gone.into_iter().map(|(_, due)| due).collect();
-        out.evicted(up.len());
+        self.gave_up(up.len(), out);
         self.settle(&up, true, out);
     }
 
@@ -119,7 +122,7 @@ impl Correlate {
                 up.extend(waiting.pop_first().map(|(_, due)| due));
             }
         }
-        out.evicted(up.len());
+        self.gave_up(up.len(), out);
         self.settle(&up, true, out);
         if self.size + self.pools.size() + self.twins.size() <= self.most_size {
             return;
@@ -147,25 +150,16 @@ impl Correlate {
             self.settle(&[Due::Task(*no)], true, out);
             self.give_up(*no);
         }
-        out.evicted(lines.len() + tasks.len());
+        self.gave_up(lines.len() + tasks.len(), out);
     }
 
-    /// Reads the cluster's list of its nodes, once a minute.
-    pub(super) fn read_members(&mut self, now: Time) {
-        const EVERY: std::time::Duration = std::time::Duration::from_secs(60);
-        if self
-            .looked
-            .as_ref()
-            .is_some_and(|(at, _)| now.since(*at) < EVERY && *at <= now)
-        {
+    /// Reads the cluster's list of its nodes once a minute, and every second while no node is known. The cluster file system
+    /// may hang, so whoever reads it is no thread of ours, and is waited for no longer than [`LIMIT`].
+    pub(super) fn read_members(&mut self, now: Time, out: &mut Outputs) {
+        let every = Duration::from_secs(if self.hosts.knows_members() { 60 } else { 1 });
+        let early = |(at, _): &(Time, Vec<u8>)| now.since(*at) < every && *at <= now;
+        if self.reading.is_none() && self.looked.as_ref().is_some_and(early) {
             return;
-        }
-        let before = self.looked.take().map(|(_, text)| text);
-        let text = hosts::read_members(&self.members).unwrap_or_default();
-        if before.as_ref() != Some(&text) {
-            for (node, ip) in hosts::parse_members(&text) {
-                self.hosts.add_member(ip, Some(&node));
-            }
         }
         if let Some(inventory) = &self.inventory {
             for (name, node) in inventory.snapshot().nodes() {
@@ -174,6 +168,97 @@ impl Correlate {
                 }
             }
         }
+        let before = self.looked.take().map(|(_, text)| text).unwrap_or_default();
+        let (reading, wait) = match self.reading.take() {
+            Some(reading) => (reading, Duration::ZERO),
+            None => match self.ask_members() {
+                Ok(reading) => (reading, LIMIT),
+                Err(why) => {
+                    self.looked = Some((now, before));
+                    return self.tell_unreadable(&why.to_string(), out);
+                }
+            },
+        };
+        let text = match reading.recv_timeout(wait) {
+            Ok(Ok(text)) => text,
+            Ok(Err(why)) => {
+                self.looked = Some((now, before));
+                return self.tell_unreadable(&why.to_string(), out);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                (self.looked, self.reading) = (Some((now, before)), Some(reading));
+                return self.tell_unreadable("the cluster file system does not answer", out);
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                self.looked = Some((now, before));
+                return self.tell_unreadable("whoever was to read it is gone", out);
+            }
+        };
+        let Some(text) = text else {
+            // No node of a cluster.
+            self.looked = Some((now, before));
+            return;
+        };
+        let nodes = hosts::parse_members(&text);
+        if nodes.is_empty() {
+            self.tell_unreadable("it names no node", out);
+        } else {
+            self.unreadable = false;
+        }
+        if before != text {
+            for (node, ip) in nodes {
+                self.hosts.add_member(ip, Some(&node));
+            }
+        }
         self.looked = Some((now, text));
     }
+
+    /// Begins to read the list.
+    fn ask_members(&self) -> std::io::Result<Reading> {
+        let (send, receive) = std::sync::mpsc::sync_channel(1);
+        let path = self.members.clone();
+        let read = move || {
+            // Nobody waits for it any more where this fails.
+            let _ = send.send(hosts::read_members(&path));
+        };
+        std::thread::Builder::new()
+            .name("members".to_owned())
+            .spawn(read)?;
+        Ok(receive)
+    }
+
+    /// The list cannot be read: that is told once, until it can.
+    fn tell_unreadable(&mut self, why: &str, out: &mut Outputs) {
+        if std::mem::replace(&mut self.unreadable, true) {
+            return;
+        }
+        let path = self.members.display().to_string();
+        tracing::warn!(%path, %why, "the cluster's list of its nodes cannot be read");
+        let text = format!(
+            "the cluster's list of its nodes cannot be read: {path}: {why}; nodes that are not known may be taken for clients"
+        );
+        out.tell(pipeline::Told::new("PVE-9012", text).failed(why));
+    }
+
+    /// Something was given up for want of room: never in silence, and told once a minute at most.
+    fn gave_up(&mut self, count: usize, out: &mut Outputs) {
+        out.evicted(count);
+        let now = out.now();
+        let just = |at: Time| at <= now && now.since(at) < Duration::from_secs(60);
+        if count == 0 || self.gave_up.is_some_and(just) {
+            return;
+        }
+        self.gave_up = Some(now);
+        let text = format!(
+            "{count} remembered or waiting records were given up for want of room; they went on as they were, and nothing is claimed from them"
+        );
+        tracing::warn!(count, "records were given up for want of room");
+        out.tell(pipeline::Told::new("PVE-9018", text));
+    }
 }
+
+/// The list of members as it will have been read.
+pub(super) type Reading = Receiver<std::io::Result<Option<Vec<u8>>>>;
+
+/// So long the cluster file system is waited for.
+const LIMIT: Duration = Duration::from_secs(1);

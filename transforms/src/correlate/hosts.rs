@@ -35,14 +35,21 @@ pub(super) struct Log {
     pub(super) forgotten_to: Time,
 }
 
-/// The list of members as the cluster file system shows it; empty where there is none.
-pub(super) fn read_members(path: &Path) -> std::io::Result<Vec<u8>> {
+/// The list of members as the cluster file system shows it; `None` where there is no such file system.
+pub(super) fn read_members(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     use std::io::Read as _;
+    let file = match std::fs::File::open(path) {
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
+            return match path.parent().is_some_and(Path::exists) {
+                true => Err(why),
+                false => Ok(None),
+            };
+        }
+        file => file?,
+    };
     let mut text = Vec::new();
-    std::fs::File::open(path)?
-        .take(MOST_TEXT)
-        .read_to_end(&mut text)?;
-    Ok(text)
+    file.take(MOST_TEXT).read_to_end(&mut text)?;
+    Ok(Some(text))
 }
 
 /// Names and addresses in it: `{"nodelist": {"pve1": {"ip": "192.0.2.11", …}, …}}`. Nothing of what cannot be read.
@@ -163,9 +170,14 @@ impl Hosts {
                 to.put_time(*at);
             });
         }
+        to.put_len(self.members.len());
+        for (ip, node) in &self.members {
+            to.put_ip(*ip);
+            to.put_option(node.as_deref(), Put::put_str);
+        }
     }
 
-    /// Members come from the configuration and the cluster, not from the state.
+    /// Members that the configuration names stay as it has them; those that the cluster named before are known again at once.
     pub(super) fn load(&mut self, from: &mut Take<'_>) -> Result<(), StateError> {
         let logs = from.all(|from| {
             let host: Box<str> = from.str()?.into();
@@ -182,6 +194,13 @@ impl Hosts {
             Ok((pair, from.all(|from| Ok((from.i64()?, from.time()?)))?))
         })?;
         self.skews = skews.into_iter().collect();
+        let text = |from: &mut Take<'_>| -> Result<Box<str>, StateError> { Ok(from.str()?.into()) };
+        let members = from.all(|from| Ok((from.ip()?, from.option(text)?)))?;
+        for (ip, node) in members {
+            if !self.members.contains_key(&ip) {
+                self.add_member(ip, node.as_deref());
+            }
+        }
         Ok(())
     }
 }

@@ -191,3 +191,26 @@ fn a_log_of_the_relaying_node_that_stands_still_tells_nothing() {
     let out = run(NODES, [before, task("task", &id, "end", 102.0)]);
     assert_eq!(told(&out[1])[1..], ["ambiguous", "-"]);
 }
+
+#[test]
+fn the_list_of_nodes_is_tried_again_and_outlives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join(".members");
+    // A folder cannot be read as a file.
+    std::fs::create_dir(&list).unwrap();
+    let mut bench = pipeline::testing::stateful::<Config>(&format!("members = {list:?}"));
+    let id = upid("pve2", 10.0, "qmdestroy", "104", "alice@pve");
+    let call = forks("pve2", "10.0.0.1", "alice@pve", CALL, &id, 10.0);
+    let out = feed(&mut bench, [call, task("task", &id, "end", 12.0)]);
+    assert_eq!(told(&out[1])[1], "matched");
+    std::fs::remove_dir(&list).unwrap();
+    std::fs::write(&list, r#"{"nodelist": {"pve1": {"ip": "10.0.0.1"}}}"#).unwrap();
+    bench.wait(std::time::Duration::from_secs(2));
+    std::fs::remove_file(&list).unwrap();
+    bench.restart();
+    let id = upid("pve2", 510.0, "qmdestroy", "105", "alice@pve");
+    let call = CALL.replace("104", "105");
+    let call = forks("pve2", "10.0.0.1", "alice@pve", &call, &id, 510.0);
+    let out = feed(&mut bench, [call, task("task", &id, "end", 512.0)]);
+    assert_eq!(told(&out[1])[1..], ["ambiguous", "-"]);
+}
