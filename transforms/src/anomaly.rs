@@ -18,6 +18,7 @@ mod saved;
 mod sequence;
 mod spec;
 mod store;
+mod testing;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -38,6 +39,7 @@ use crate::rules::{self, LoadCx, Options, Profile, RuleSet};
 use engine::Engine;
 pub use replay::{Alert, Arrival, Replay, replay};
 use spec::SECOND;
+pub use testing::{Tested, run_tests};
 use watch::Watch;
 use write::{NAMES, Writer};
 

@@ -23,6 +23,7 @@ pub(super) enum Turn {
 #[derive(Clone, Debug)]
 pub(super) struct Alert {
     pub(super) id: EventId,
+    /// The first firing in the order of events, so far.
     pub(super) opening: Stamp,
     pub(super) first: Stamp,
     /// The last firing.
@@ -119,6 +120,7 @@ impl Alert {
             self.last = self.last.max(firing.at);
         }
         self.first = self.first.min(firing.first);
+        self.opening = self.opening.min(firing.at);
         if around.distinct {
             for value in &firing.values {
                 if self.values.len() < spec.max_values {
@@ -163,9 +165,11 @@ impl Alert {
 
     /// Whether a firing belongs to this alert.
     pub(super) fn takes(&self, spec: &Spec, firing: &Firing) -> bool {
-        let before = self.first.time.saturating_sub(firing.at.time) <= spec.resolve_after;
+        let reach = spec.resolve_after.saturating_add(spec.reopen);
+        let before = self.opening.time.saturating_sub(firing.at.time) <= reach;
         let behind = match self.resolved {
-            None => true,
+            // Event time may not have come to its end yet.
+            None => firing.at.time.saturating_sub(self.last.time) <= reach,
             Some(at) => firing.at.time <= at.saturating_add(spec.reopen),
         };
         before && behind

@@ -682,6 +682,26 @@ impl Engine {
         }
     }
 
+    /// Tells every open alert once more, with what it has counted since it was last told of.
+    pub(super) fn flush(&mut self) {
+        for (n, memory) in self.memory.iter().enumerate() {
+            for slot in memory.store.in_order() {
+                if let Some(group) = memory.store.get(slot)
+                    && let Some(alert) = &group.alert
+                    && alert.is_open()
+                {
+                    self.told.push(Told {
+                        rule: n,
+                        group: std::sync::Arc::clone(&group.key),
+                        turn: Turn::Updated,
+                        at: alert.told,
+                        alert: (**alert).clone(),
+                    });
+                }
+            }
+        }
+    }
+
     /// Groups that a rule expects by name count as seen when it began to look.
     fn expect(&mut self, n: usize) {
         let spec = std::sync::Arc::clone(&self.rules[n].spec);

@@ -98,6 +98,12 @@ impl Replay {
         self.take();
     }
 
+    /// Alerts as they stand now, also what was counted since they were last told of.
+    pub fn flush(&mut self) {
+        self.engine.flush();
+        self.take();
+    }
+
     /// Nothing more comes: everything that can be decided is.
     pub fn finish(&mut self) {
         if self.newest > i64::MIN {
@@ -134,8 +140,7 @@ impl Replay {
         }
     }
 
-    /// All alerts so far, in the order in which they were opened. What an alert that is still open has counted since it was
-    /// last told of is in it once it is over.
+    /// All alerts so far, in the order in which they were opened. [`flush`](Self::flush) first.
     pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
         self.alerts.values()
     }
@@ -151,6 +156,7 @@ pub fn replay(rules: &Arc<RuleSet>, arrivals: &[Arrival]) -> Vec<Alert> {
         }
     }
     replay.finish();
+    replay.flush();
     let rules = &replay.rules;
     replay
         .alerts

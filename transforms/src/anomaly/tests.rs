@@ -305,3 +305,24 @@ condition = { field = "user.id", gte = 3 }
     let alerts = fired(&rules, &more);
     assert_eq!((alerts.len(), alerts[0].count), (1, 3));
 }
+
+#[test]
+fn the_rules_of_the_pack_do_what_their_tests_say() {
+    let (options, cx) = (Options::default(), LoadCx::default());
+    let (set, found) = RuleSet::load(&options, &cx);
+    assert!(found.errors() == 0, "{found}");
+    let tested = super::run_tests(&options, &cx, &Arc::new(set), None);
+    assert!(tested.len() >= 65, "{}", tested.len());
+    let wrong: Vec<String> = tested
+        .iter()
+        .filter(|one| !one.wrong.is_empty())
+        .map(|one| format!("{} {:?}: {}", one.rule, one.test, one.wrong.join(", ")))
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "{} of {}\n{}",
+        wrong.len(),
+        tested.len(),
+        wrong.join("\n")
+    );
+}
