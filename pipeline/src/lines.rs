@@ -235,6 +235,10 @@ impl LineBatch {
         self.bytes.truncate(end);
         hits.clear();
         redactor.find(&self.bytes[self.start..], hits);
+        if !hits.is_empty() && self.is_glued() {
+            self.part();
+            redactor.find(&self.bytes[self.start..], hits);
+        }
         let (mut redacted, mut undecodable, mut raw) = (0, 0, Vec::new());
         let text = if hits.is_empty() {
             String::from_utf8(std::mem::take(&mut self.bytes))
@@ -313,6 +317,38 @@ impl LineBatch {
             redacted,
             undecodable,
         }
+    }
+
+    /// Whether a line ends without a newline behind it: frames that a sender counted or ended by NUL, texts that were put in
+    /// one by one. What is looked for ends at a newline only, and so could reach into the next line.
+    fn is_glued(&self) -> bool {
+        let ends = |line: &Line| {
+            let end = (line.at + line.len) as usize;
+            let rest = self.bytes.get(end..).unwrap_or_default();
+            rest.is_empty() || rest.starts_with(b"\n") || rest.starts_with(b"\r\n")
+        };
+        !self.lines.iter().all(ends)
+    }
+
+    /// Writes the buffer anew with a newline behind every line.
+    #[cold]
+    fn part(&mut self) {
+        let whole = std::mem::take(&mut self.bytes);
+        let mut bytes = Vec::with_capacity(whole.len() + self.lines.len());
+        bytes.extend_from_slice(&whole[..self.start]);
+        for shared in &mut self.shared {
+            let said = whole.get(shared.text.range()).unwrap_or_default();
+            shared.text.at = bytes.len() as u32;
+            bytes.extend_from_slice(said);
+            bytes.push(b'\n');
+        }
+        for line in &mut self.lines {
+            let (from, to) = (line.at as usize, (line.at + line.len) as usize);
+            line.at = bytes.len() as u32;
+            bytes.extend_from_slice(&whole[from..to]);
+            bytes.push(b'\n');
+        }
+        self.bytes = bytes;
     }
 
     /// Writes the buffer anew: secrets replaced, then bytes that are not UTF-8 replaced and kept aside.

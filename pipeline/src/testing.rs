@@ -141,6 +141,7 @@ pub fn line_events<'a>(host: &str, lines: impl IntoIterator<Item = &'a [u8]>) ->
     for (n, line) in lines.into_iter().enumerate() {
         let at = batch.text().len();
         batch.extend(line);
+        batch.extend(b"\n");
         batch.line(at..at + line.len(), n as u64);
     }
     let redactor = crate::redact::Redactor::new(&Default::default(), &[]);

@@ -232,6 +232,8 @@ impl<'g> Bench<'g> {
         for item in items {
             let at = lines.text().len();
             lines.extend(&item.text);
+            // As in the file: what is looked for in a text ends there.
+            lines.extend(b"\n");
             lines.line(at..at + item.text.len(), item.offset);
         }
         Ok(lines

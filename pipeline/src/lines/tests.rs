@@ -139,3 +139,49 @@ fn base64_pads() {
         ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]
     );
 }
+
+/// Texts put in one behind the other with nothing between, as a sender's counted frames are.
+fn glued(texts: &[&str]) -> Vec<String> {
+    let mut memory = LineMemory::default();
+    let mut lines = LineBatch::new(&constants(), &mut memory);
+    for (n, text) in texts.iter().enumerate() {
+        let at = lines.text().len();
+        lines.extend(text.as_bytes());
+        lines.line(at..at + text.len(), n as u64);
+    }
+    let redactor = Redactor::new(&Default::default(), &[]);
+    let made = lines.finish(&mut memory, &redactor, &mut Vec::new(), Time(5));
+    let said = |event: &Event| event.str(fields::MESSAGE).unwrap_or_default().to_owned();
+    made.events.iter().map(said).collect()
+}
+
+#[test]
+fn a_secret_at_the_end_of_a_text_leaves_the_next_text_alone() {
+    assert_eq!(
+        glued(&[
+            "update VM 100: -sshkeys ssh-rsa%20AAAA",
+            "2026-01-26T09:40:12+01:00 pve1 qm[2]: hello",
+            "x password=\"never closed",
+            "who did it",
+            "GET /x?token=abc",
+            "&last=1",
+        ]),
+        [
+            "update VM 100: -sshkeys [redacted]",
+            "2026-01-26T09:40:12+01:00 pve1 qm[2]: hello",
+            "x password=\"[redacted]",
+            "who did it",
+            "GET /x?token=[redacted]",
+            "&last=1",
+        ]
+    );
+    // A key over several texts is one all the same.
+    let key = glued(&[
+        "-----BEGIN PRIVATE KEY-----",
+        "TWVhc3VyZQ==",
+        "-----END PRIVATE KEY-----",
+        "after",
+    ]);
+    assert!(!key.concat().contains("TWVhc3VyZQ"), "{key:?}");
+    assert_eq!(key[3], "after");
+}
