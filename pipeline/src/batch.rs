@@ -75,6 +75,13 @@ impl Batch {
         before - self.events.len()
     }
 
+    /// Memory it stands for as it is now [bytes]: parsed events are several times as large as the text they came from. The
+    /// first event speaks for all.
+    pub(crate) fn weight(&self) -> usize {
+        let one = self.events.first().map_or(0, Event::footprint);
+        self.bytes.max(one * self.events.len())
+    }
+
     /// Ends the batch with one word and gives its memory back.
     pub(crate) fn end(self, verdict: Verdict) {
         let Batch {

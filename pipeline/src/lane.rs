@@ -75,7 +75,7 @@ impl LaneSender {
     /// Waits for room and hands the batch over. A lane whose receiver is gone fails the batch.
     pub async fn send(&self, mut batch: Batch) {
         batch.input = self.input;
-        let wanted = u32::try_from(batch.bytes.clamp(LEAST, self.most)).unwrap_or(u32::MAX);
+        let wanted = u32::try_from(batch.weight().clamp(LEAST, self.most)).unwrap_or(u32::MAX);
         let Ok(permit) = Arc::clone(&self.room).acquire_many_owned(wanted).await else {
             return;
         };

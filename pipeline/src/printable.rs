@@ -20,6 +20,11 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 /// As [`printable`], appended to `out`.
 pub fn push_printable(text: &str, out: &mut String) {
+    // Nearly every text is of plain letters; all of them are looked at, which is quicker than stopping at the first other.
+    let plain = |all: bool, byte: u8| all & (0x20..0x7f).contains(&byte);
+    if text.bytes().fold(true, plain) {
+        return out.push_str(text);
+    }
     for letter in text.chars() {
         match letter {
             '\n' => out.push_str("\\n"),

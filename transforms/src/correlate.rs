@@ -21,11 +21,13 @@ mod names;
 mod pool;
 mod refine;
 mod relay;
+mod resolved;
 mod saved;
 mod sessions;
 mod task;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -47,6 +49,7 @@ use login::{Console, Login};
 use pool::Pools;
 use sessions::Sessions;
 use task::Task;
+use words::Words;
 
 /// One second [ns].
 const SECOND: i64 = 1_000_000_000;
@@ -187,7 +190,8 @@ struct Correlate {
     said: Pools,
     said_ids: HashMap<u64, (EventId, Box<str>)>,
     said_keys: VecDeque<(u64, Time, Box<str>)>,
-    lines: BTreeMap<u64, Line>,
+    lines: BTreeMap<u64, Box<Line>>,
+    words: Words,
     line_ids: HashSet<EventId>,
     tasks: BTreeMap<u64, Task>,
     by_upid: HashMap<Box<str>, u64>,
@@ -205,8 +209,9 @@ struct Correlate {
     /// Tasks that wait, by when it is up. Lists of tasks are read every few seconds, and of a short one only the end is seen:
     /// that everything up to now was handed over does not mean that every task up to now is known.
     ripe: BTreeMap<(Time, u64), Due>,
-    /// What is forgotten, by when.
-    forget: BTreeMap<(Time, u64), Due>,
+    /// What is forgotten, and when: one list for each of the times that something is remembered (and one for
+    /// [`AGAIN`]), the next in front.
+    forget: [VecDeque<(Time, Due)>; 5],
     numbers: u64,
     watermark: Option<Time>,
     /// Memory of tasks, lines, logins and changes [bytes].
@@ -350,17 +355,21 @@ impl Correlate {
     }
 
     fn push_forget(&mut self, now: Time, due: Due) {
-        let after = match due {
+        let (list, after) = self.remembered_for(due);
+        self.forget[list].push_back((now.after(after), due));
+    }
+
+    /// For how long something is remembered, and in which list that stands.
+    fn remembered_for(&self, due: Due) -> (usize, std::time::Duration) {
+        match due {
             Due::ForgetLine(no) => match self.lines.get(&no).map(|line| line.role) {
-                Some(look::Role::Fork) => REMEMBERED,
-                _ => COOLING,
+                Some(look::Role::Fork) => (1, REMEMBERED),
+                _ => (0, COOLING),
             },
-            Due::Task(_) => LONGEST,
-            Due::CoolTask(_) | Due::ForgetTask(_) => OWNERS,
-            _ => COOLING,
-        };
-        let no = self.next();
-        self.forget.insert((now.after(after), no), due);
+            Due::Task(_) => (2, LONGEST),
+            Due::CoolTask(_) | Due::ForgetTask(_) => (3, OWNERS),
+            _ => (0, COOLING),
+        }
     }
 
     /// A record that is there already.
@@ -401,12 +410,10 @@ impl Correlate {
             self.settle(&up, false, out);
         }
         self.clients_due(out);
-        while let Some(entry) = self.forget.first_entry() {
-            if entry.key().0 > now {
-                break;
+        for list in 0..self.forget.len() {
+            while let Some((_, due)) = self.forget[list].pop_front_if(|(at, _)| *at <= now) {
+                self.forget_one(due, now);
             }
-            let due = entry.remove();
-            self.forget_one(due, now);
         }
     }
 
@@ -453,8 +460,7 @@ impl Correlate {
 
     fn forget_one(&mut self, due: Due, now: Time) {
         if self.may_claim(due) {
-            let no = self.next();
-            self.forget.insert((now.after(AGAIN), no), due);
+            self.forget[4].push_back((now.after(AGAIN), due));
             return;
         }
         match due {

@@ -205,7 +205,11 @@ impl<'a> Say<'a> {
     }
 
     fn push_at_most(&mut self, text: &str, longest: usize) {
-        match text.char_indices().nth(longest) {
+        let cut = match text.len() <= longest {
+            true => None,
+            false => text.char_indices().nth(longest),
+        };
+        match cut {
             None => push_printable(text, self.out),
             Some((end, _)) => {
                 push_printable(&text[..end], self.out);

@@ -22,6 +22,8 @@ pub struct JsonWriter {
     last: usize,
     second: i64,
     stamp: [u8; 24],
+    /// The last time in a field, and its text: all events of a batch were made at one time.
+    time: (Time, [u8; 24]),
 }
 
 /// Skeletons kept by one writer; a writer that meets more starts over [shapes].
@@ -61,6 +63,7 @@ impl JsonWriter {
             last: 0,
             second: i64::MIN,
             stamp: [0; 24],
+            time: (Time(0), *b"1970-01-01T00:00:00.000Z"),
         }
     }
 
@@ -84,7 +87,7 @@ impl JsonWriter {
                     event.id().write_hex(&mut hex);
                     room.array(&hex);
                 }
-                What::Slot(n) => write_slot(event, text, n, &mut room),
+                What::Slot(n) => write_slot(event, text, n, &mut self.time, &mut room),
                 What::Constant(_) => {}
                 What::Members(n) => write_members(event, n, &mut room),
             }
@@ -293,12 +296,28 @@ fn write_members(event: &Event, n: usize, room: &mut Room<'_>) {
 }
 
 #[inline(always)]
-fn write_slot(event: &Event, buffer: &[u8], n: usize, room: &mut Room<'_>) {
+fn write_slot(
+    event: &Event,
+    buffer: &[u8],
+    n: usize,
+    last: &mut (Time, [u8; 24]),
+    room: &mut Room<'_>,
+) {
     let slot = &event.slots[n];
     let text = match slot.kind {
         Kind::Span => buffer.get(slot.as_span().range()).unwrap_or_default(),
         Kind::Inline => slot.inline_bytes(),
         Kind::OwnedStr => event.value(slot).as_str().unwrap_or_default().as_bytes(),
+        Kind::Time => {
+            let time = Time(slot.number() as i64);
+            if last.0 != time {
+                time.write(&mut last.1);
+                last.0 = time;
+            }
+            room.array(b"\"");
+            room.array(&last.1);
+            return room.array(b"\"");
+        }
         _ => {
             room.with(|out| write_value(event.value(slot), out));
             return;

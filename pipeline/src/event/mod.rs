@@ -406,6 +406,11 @@ impl Event {
         self.slots.shrink_to_fit();
     }
 
+    /// Memory of the event itself and of its field list, as it was made and is recycled [bytes].
+    pub(crate) fn footprint(&self) -> usize {
+        size_of::<Event>() + self.slots.capacity() * size_of::<Slot>()
+    }
+
     /// Memory it stands for: its fields, the texts it owns and those it points at [bytes].
     pub fn size(&self) -> usize {
         let spans: usize = self

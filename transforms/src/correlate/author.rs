@@ -197,8 +197,8 @@ impl Correlate {
     /// Differences that have this author.
     pub(super) fn differences_of(&self, author: u64, forced: bool) -> Vec<u64> {
         let (keys, at) = match (self.lines.get(&author), self.changes.get(&author)) {
-            (Some(line), _) => (&line.keys, line.time.0),
-            (_, Some(change)) => (&change.keys, change.time.0),
+            (Some(line), _) => (&line.keys[..], line.time.0),
+            (_, Some(change)) => (&change.keys[..], change.time.0),
             _ => return Vec::new(),
         };
         let mut found = BTreeSet::new();

@@ -1,6 +1,8 @@
 //! Changes that fork no task: who and from where is in the line of the access log, what in the journal or in the
 //! difference of a file. One act becomes one event.
 
+use std::sync::Arc;
+
 use pipeline::{Event, EventId, Field, Outputs, StateError, Time, Value, fields};
 
 use super::author::Author;
@@ -20,7 +22,7 @@ pub(super) struct Change {
     /// Its author; empty for a difference.
     pub(super) user: Box<str>,
     /// Pools it lies in: for a difference as an act, else as one and as a line.
-    pub(super) keys: Vec<Box<str>>,
+    pub(super) keys: Vec<Arc<str>>,
     pub(super) local: bool,
     /// The observed change of a file: what has the same is of one writing.
     pub(super) writing: Box<str>,
@@ -133,8 +135,8 @@ impl Correlate {
         }
         let id = event.str(NAMES.object_id).unwrap_or_default();
         let code = event.str(fields::EVENT_CODE).unwrap_or_default();
-        let mut keys: Vec<Box<str>> = vec![object_key(code, object, id).into()];
-        let loose: Box<str> = object_key(code, object, "").into();
+        let mut keys: Vec<Arc<str>> = vec![object_key(code, object, id).into()];
+        let loose: Arc<str> = object_key(code, object, "").into();
         if !keys.contains(&loose) {
             keys.push(loose);
         }

@@ -254,7 +254,7 @@ impl Correlate {
         ) && let Some(line) = plan.given(place)
             && let Some(found) = self.lines.get(&line.1)
         {
-            let basis = Basis::matched(*ip, vec![found.id], Some(found.host.clone()));
+            let basis = Basis::matched(*ip, vec![found.id], Some((*found.host).into()));
             return Some((basis, Some(line.1)));
         }
         let evidence = lines.iter().take(16).map(|line| line.id).collect();

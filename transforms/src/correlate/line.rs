@@ -3,33 +3,32 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use pipeline::{Event, EventId, Outputs, StateError, Time, fields};
 
-use super::basis::{Basis, make_evidence};
+use super::basis::make_evidence;
 use super::codec::{Put, Take};
+use super::login::Login;
 use super::look::{self, Call, Role};
 use super::names::NAMES;
 use super::pool::Window;
 use super::refine::Refined;
+pub(super) use super::resolved::Resolved;
+use super::words::Words;
 use super::{Correlate, Due, SECOND};
 
-/// A line that may be somebody's.
+/// A line that may be somebody's. There may be very many, so that what few have stands apart.
 pub(super) struct Line {
     pub(super) id: EventId,
     pub(super) time: Time,
-    /// When it came here, by our own clock.
-    pub(super) arrived: Time,
     /// The node that logged it.
-    pub(super) host: Box<str>,
-    pub(super) ip: Option<IpAddr>,
-    pub(super) user: Box<str>,
-    pub(super) role: Role,
-    /// The node it was relayed to.
-    pub(super) target: Option<Box<str>>,
-    /// What it has in common with its twin on another node.
-    pub(super) twin: Option<Box<str>>,
+    pub(super) host: Arc<str>,
+    pub(super) user: Arc<str>,
     /// Pools it lies in.
-    pub(super) keys: Vec<Box<str>>,
+    pub(super) keys: SmallVec<[Arc<str>; 1]>,
+    pub(super) ip: Option<IpAddr>,
+    pub(super) role: Role,
     pub(super) firm: bool,
     /// Whether the clocks of the two nodes were compared by it.
     pub(super) compared: bool,
@@ -37,18 +36,45 @@ pub(super) struct Line {
     pub(super) refined: Option<Arc<Refined>>,
     /// Until it is told.
     pub(super) event: Option<Box<Event>>,
+    pub(super) more: Option<Box<More>>,
+}
+
+/// What only lines have that say which node they are for, or that something rests on.
+#[derive(Default)]
+pub(super) struct More {
+    /// The node it was relayed to.
+    target: Option<Box<str>>,
+    /// What it has in common with its twin on another node.
+    twin: Option<Box<str>>,
     /// Records that it is evidence of.
-    pub(super) claims: Vec<EventId>,
+    claims: Vec<EventId>,
 }
 
 impl Line {
-    /// Memory it stands for [bytes].
+    /// The node it was relayed to.
+    pub(super) fn target(&self) -> Option<&str> {
+        self.more.as_ref()?.target.as_deref()
+    }
+
+    /// What it has in common with its twin on another node.
+    pub(super) fn twin(&self) -> Option<&str> {
+        self.more.as_ref()?.twin.as_deref()
+    }
+
+    fn claims(&self) -> &[EventId] {
+        self.more.as_ref().map_or(&[], |more| &more.claims)
+    }
+
+    /// Memory it stands for, with its places in the lists of what is known, what is due and what is forgotten [bytes].
     pub(super) fn size(&self) -> usize {
+        let more = self.more.as_ref().map_or(0, |more| {
+            let twin = more.twin.as_ref().map_or(0, |twin| 2 * twin.len());
+            size_of::<More>() + twin + 16 * more.claims.len()
+        });
         size_of::<Line>()
-            + self.host.len()
-            + self.user.len()
-            + self.twin.as_ref().map_or(0, |twin| twin.len())
-            + self.keys.iter().map(|key| key.len() + 16).sum::<usize>()
+            + PLACES
+            + self.keys.len().saturating_sub(1) * 2 * size_of::<Arc<str>>()
+            + more
             + self.refined.as_deref().map_or(0, Refined::size)
             + self.event.as_deref().map_or(0, Event::size)
     }
@@ -56,54 +82,68 @@ impl Line {
     pub(super) fn save(&self, to: &mut Vec<u8>) {
         to.put_id(self.id);
         to.put_time(self.time);
-        to.put_time(self.arrived);
         to.put_str(&self.host);
         to.put_option(self.ip, Put::put_ip);
         to.put_str(&self.user);
         to.put_u8(self.role as u8);
-        to.put_option(self.target.as_deref(), Put::put_str);
-        to.put_option(self.twin.as_deref(), Put::put_str);
+        to.put_option(self.target(), Put::put_str);
+        to.put_option(self.twin(), Put::put_str);
         to.put_all(&self.keys, |to, key| to.put_str(key));
         to.put_u8(u8::from(self.firm) | u8::from(self.compared) << 1);
         to.put_option(self.refined.as_deref(), |to, refined| refined.save(to));
         to.put_option(self.event.as_deref(), |to, event| {
             pipeline::state::write_event(event, to);
         });
-        to.put_all(&self.claims, |to, id| to.put_id(*id));
+        to.put_all(self.claims(), |to, id| to.put_id(*id));
     }
 
-    pub(super) fn load(from: &mut Take<'_>) -> Result<Line, StateError> {
+    pub(super) fn load(from: &mut Take<'_>, words: &mut Words) -> Result<Line, StateError> {
         let text = |from: &mut Take<'_>| -> Result<Box<str>, StateError> { Ok(from.str()?.into()) };
-        let (id, time, arrived) = (from.id()?, from.time()?, from.time()?);
-        let host = text(from)?;
+        let (id, time) = (from.id()?, from.time()?);
+        let host = words.one(from.str()?);
         let ip = from.option(Take::ip)?;
-        let user = text(from)?;
+        let user = words.one(from.str()?);
         let role = *Role::ALL
             .get(usize::from(from.u8()?))
             .ok_or_else(|| StateError("a saved line has no known role".to_owned()))?;
         let target = from.option(text)?;
         let twin = from.option(text)?;
-        let keys = from.all(text)?;
+        let keys = from.all(|from| Ok(words.one(from.str()?)))?.into();
         let flags = from.u8()?;
+        let refined = from.option(|from| Ok(Arc::new(Refined::load(from)?)))?;
+        let event = from.option(Take::event)?.map(Box::new);
+        let claims = from.all(Take::id)?;
+        let more = More {
+            target,
+            twin,
+            claims,
+        };
         Ok(Line {
             id,
             time,
-            arrived,
             host,
             ip,
             user,
             role,
-            target,
-            twin,
             keys,
             firm: flags & 1 != 0,
             compared: flags & 2 != 0,
-            refined: from.option(|from| Ok(Arc::new(Refined::load(from)?)))?,
-            event: from.option(Take::event)?.map(Box::new),
-            claims: from.all(Take::id)?,
+            refined,
+            event,
+            more: more.worth_keeping(),
         })
     }
 }
+
+impl More {
+    fn worth_keeping(self) -> Option<Box<More>> {
+        let empty = self.target.is_none() && self.twin.is_none() && self.claims.is_empty();
+        (!empty).then(|| Box::new(self))
+    }
+}
+
+/// What the lists hold of a line beside itself [bytes].
+const PLACES: usize = 128;
 
 /// The log's times have whole seconds, and the line comes after the line in the journal.
 pub(super) const LOGINS: Window = Window {
@@ -114,7 +154,10 @@ pub(super) const LOGINS: Window = Window {
 impl Correlate {
     /// Takes a line of the access log.
     pub(super) fn line(&mut self, mut event: Event, out: &mut Outputs) {
-        let Some(host) = event.str(fields::HOST_NAME).map(Box::<str>::from) else {
+        let Some(host) = event
+            .str(fields::HOST_NAME)
+            .map(|host| self.words.one(host))
+        else {
             return out.emit(event);
         };
         self.hosts.line(&host, event.timestamp());
@@ -132,15 +175,17 @@ impl Correlate {
         event.detach();
         let node = call.node.as_deref();
         let target = node.filter(|node| **node != *host && *node != "localhost");
+        let more = More {
+            target: target.map(Into::into),
+            twin,
+            claims: Vec::new(),
+        };
         let line = Line {
             id: event.id(),
             time: event.timestamp(),
-            arrived: out.now(),
             ip: look::address(&event),
-            user: user.into(),
+            user: self.words.one(&user),
             role: call.role,
-            target: target.map(Into::into),
-            twin,
             keys,
             firm: call.firm,
             compared: false,
@@ -149,13 +194,17 @@ impl Correlate {
                 _ => None,
             },
             event: None,
-            claims: Vec::new(),
+            more: more.worth_keeping(),
             host,
         };
         let wait = match line.role {
             Role::Fork | Role::Write => 15,
-            Role::Ticket | Role::BadTicket | Role::Unknown => 3,
-            Role::Failed if line.target.is_some() || self.is_member(line.ip) => 5,
+            Role::Ticket | Role::BadTicket => 3,
+            Role::Unknown => {
+                self.note_work(&line, out);
+                return self.refused(event, line, out);
+            }
+            Role::Failed if line.target().is_some() || self.is_member(line.ip) => 5,
             // It is one line and tells all there is.
             Role::Failed => {
                 self.note_work(&line, out);
@@ -175,6 +224,26 @@ impl Correlate {
         self.bound(out);
     }
 
+    /// A line that was refused for want of a valid login tells all there is, and need not wait: what the journal says of it
+    /// will be its evidence, or has been told before it came.
+    fn refused(&mut self, mut event: Event, line: Line, out: &mut Outputs) {
+        let no = self.next();
+        self.enter_line(no, line);
+        self.push_forget(out.now(), Due::ForgetLine(no));
+        let mut changed = self.resolve_into(no, &mut event);
+        let told = self.takers(no, |login| login.event.is_none());
+        if !told.is_empty() {
+            make_evidence(&mut event, &told);
+            changed = true;
+        }
+        match changed {
+            true => self.tell(event, out),
+            // With the sentence it has.
+            false => out.emit(event),
+        }
+        self.bound(out);
+    }
+
     /// The keys by which tasks and twins find a line.
     fn line_keys(
         &mut self,
@@ -182,9 +251,10 @@ impl Correlate {
         host: &str,
         user: &str,
         call: &Call,
-    ) -> (Vec<Box<str>>, Option<Box<str>>) {
+    ) -> (SmallVec<[Arc<str>; 1]>, Option<Box<str>>) {
         let mut key = std::mem::take(&mut self.key);
-        let mut keys: Vec<Box<str>> = Vec::new();
+        let mut keys: SmallVec<[Arc<str>; 1]> = SmallVec::new();
+        let words = &mut self.words;
         let node = call.node.as_deref().filter(|node| *node != "localhost");
         let node = node.unwrap_or(host);
         let vmid = call.vmid.map(|vmid| vmid.to_string()).unwrap_or_default();
@@ -194,7 +264,7 @@ impl Correlate {
                     look::pool_key(node, user, class, &vmid, call.upid, &mut key);
                     let far = if node == host { "" } else { "far\n" };
                     let maybe = if call.firm { "" } else { "maybe\n" };
-                    keys.push(format!("{maybe}{far}{key}").into());
+                    keys.push(words.one(&format!("{maybe}{far}{key}")));
                 }
             }
             Role::Write => {
@@ -202,22 +272,22 @@ impl Correlate {
                     && !vmid.is_empty()
                     && node == host
                 {
-                    keys.push(change_key(node, user, code, &vmid).into());
+                    keys.push(words.one(&change_key(node, user, code, &vmid)));
                 }
                 if let Some(object) = event.str(NAMES.object_type)
                     && look::writes_files(event.str(fields::EVENT_CODE).unwrap_or_default())
                 {
                     let id = event.str(NAMES.object_id).unwrap_or_default();
                     let code = event.str(fields::EVENT_CODE).unwrap_or_default();
-                    keys.push(super::change::object_key(code, object, id).into());
+                    keys.push(words.one(&super::change::object_key(code, object, id)));
                 }
             }
-            Role::Ticket => keys.push(format!("login\n{host}").into()),
+            Role::Ticket => keys.push(words.one(&format!("login\n{host}"))),
             Role::BadTicket => {
                 let ip = look::address(event).map(|ip| ip.to_string());
-                keys.push(format!("bad\n{host}\n{}", ip.unwrap_or_default()).into());
+                keys.push(words.one(&format!("bad\n{host}\n{}", ip.unwrap_or_default())));
             }
-            Role::Unknown => keys.push(format!("refused\n{host}").into()),
+            Role::Unknown => keys.push(words.one(&format!("refused\n{host}"))),
             Role::Failed => {}
         }
         self.key = key;
@@ -253,8 +323,8 @@ impl Correlate {
         for key in &line.keys {
             self.pools.add_line(key, at);
         }
-        if let Some(twin) = &line.twin {
-            match line.target {
+        if let Some(twin) = line.twin() {
+            match line.target() {
                 Some(_) => self.twins.add_line(twin, at),
                 None => self.twins.add_act(twin, at),
             }
@@ -262,7 +332,7 @@ impl Correlate {
         self.line_ids.insert(line.id);
         self.waiting += line.event.as_deref().map_or(0, Event::size);
         self.size += line.size();
-        self.lines.insert(no, line);
+        self.lines.insert(no, Box::new(line));
     }
 
     /// Takes a line out of everything.
@@ -278,7 +348,7 @@ impl Correlate {
         for key in &line.keys {
             self.pools.remove_line(key, at);
         }
-        if let Some(twin) = &line.twin {
+        if let Some(twin) = line.twin() {
             self.twins.remove_line(twin, at);
             self.twins.remove_act(twin, at);
         }
@@ -298,11 +368,14 @@ impl Correlate {
         let Some(line) = self.lines.get_mut(&no) else {
             return;
         };
-        if !line.claims.contains(&by) {
-            line.claims.push(by);
-            line.claims.truncate(8);
+        let before = line.size();
+        let held = &mut line.more.get_or_insert_default().claims;
+        if !held.contains(&by) {
+            held.push(by);
+            held.truncate(8);
         }
-        let claims = line.claims.clone();
+        let claims = held.clone();
+        self.size = self.size + line.size() - before;
         if let Some(mut event) = self.take_event(no) {
             self.resolve_into(no, &mut event);
             make_evidence(&mut event, &claims);
@@ -321,7 +394,7 @@ impl Correlate {
         if line.role == Role::Write {
             return self.write_due(no, forced, out);
         }
-        let takers = self.takers(no);
+        let takers = self.takers(no, |_| true);
         let arrivals = self.arrivals(no);
         let stranger = match self.lines.get(&no) {
             Some(line) if line.role == Role::Ticket => line.ip.map(|ip| (ip, line.time)),
@@ -333,7 +406,7 @@ impl Correlate {
         let Some(mut event) = self.take_event(no) else {
             return;
         };
-        let resolved = self.resolve_into(no, &mut event);
+        self.resolve_into(no, &mut event);
         let of = if arrivals.is_empty() {
             takers
         } else {
@@ -341,10 +414,6 @@ impl Correlate {
         };
         if of.is_empty() {
             let role = self.lines.get(&no).map(|line| line.role);
-            if role == Some(Role::Unknown) && !resolved {
-                // It goes on as it came, with the sentence it has.
-                return out.emit(event);
-            }
             if matches!(role, Some(Role::Fork | Role::Failed)) {
                 event.set_str(NAMES.record, "primary");
             }
@@ -358,8 +427,8 @@ impl Correlate {
         self.tell(event, out);
     }
 
-    /// Records that this line may belong to.
-    fn takers(&self, no: u64) -> Vec<EventId> {
+    /// Records that this line may belong to, of logins those that count.
+    fn takers(&self, no: u64, counts: impl Fn(&Login) -> bool) -> Vec<EventId> {
         let Some(line) = self.lines.get(&no) else {
             return Vec::new();
         };
@@ -374,7 +443,9 @@ impl Correlate {
                 _ => LOGINS,
             };
             for (_, act) in pool.takers(line.time.0, window).iter().take(8) {
-                takers.extend(self.record(*act));
+                if self.logins.get(act).is_none_or(&counts) {
+                    takers.extend(self.record(*act));
+                }
             }
         }
         takers
@@ -394,43 +465,4 @@ impl Correlate {
 /// The key of a change that the journal tells with its author.
 pub(super) fn change_key(node: &str, user: &str, code: &str, vmid: &str) -> String {
     format!("change\n{node}\n{user}\n{code}\n{vmid}")
-}
-
-/// What a line says of where it came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Resolved {
-    /// From this address.
-    One {
-        ip: IpAddr,
-        via: Option<Box<str>>,
-        /// Twins on the relaying node.
-        twins: Vec<EventId>,
-    },
-    /// From one of these, or nobody knows.
-    Open {
-        candidates: Vec<IpAddr>,
-        twins: Vec<EventId>,
-    },
-}
-
-impl Resolved {
-    /// What the line itself is told to rest on; `None` where what it says of itself is right.
-    fn basis(&self) -> Option<Basis> {
-        match self {
-            Resolved::One { via: None, .. } => None,
-            Resolved::One { ip, via, twins } => {
-                (!twins.is_empty()).then(|| Basis::matched(*ip, twins.clone(), via.clone()))
-            }
-            Resolved::Open { candidates, twins } => {
-                Some(Basis::ambiguous(candidates.clone(), twins.clone()))
-            }
-        }
-    }
-
-    pub(super) fn addresses(&self) -> &[IpAddr] {
-        match self {
-            Resolved::One { ip, .. } => std::slice::from_ref(ip),
-            Resolved::Open { candidates, .. } => candidates,
-        }
-    }
 }

@@ -52,15 +52,15 @@ impl Correlate {
             via,
             twins: Vec::new(),
         };
-        if line.target.is_some() {
+        if line.target().is_some() {
             // The relaying node itself has the client's address, unless that is another node once more: then names do not
             // mean what they seem to.
             return match self.hosts.member(ip) {
                 Some(node) if node.is_none_or(|node| *node != *line.host) => open(vec![ip]),
-                _ => one(Some(line.host.clone())),
+                _ => one(Some((*line.host).into())),
             };
         }
-        let twins = line.twin.as_deref().and_then(|twin| self.twins.get(twin));
+        let twins = line.twin().and_then(|twin| self.twins.get(twin));
         match (self.hosts.member(ip), twins) {
             (None, Some(twins)) => {
                 // It may be the address of a node after all, if another node relayed such a call: a node has more addresses
@@ -188,16 +188,14 @@ impl Correlate {
     /// Compares the clocks of two nodes by a call that both logged, where there was only one such call for minutes.
     pub(super) fn compare(&mut self, no: u64) {
         match self.lines.get_mut(&no) {
-            Some(line) if line.target.is_none() && !line.compared => line.compared = true,
+            Some(line) if line.target().is_none() && !line.compared => line.compared = true,
             _ => return,
         }
         let Some(line) = self.lines.get(&no) else {
             return;
         };
-        let (Some(ip), Some(twins)) = (
-            line.ip,
-            line.twin.as_deref().and_then(|twin| self.twins.get(twin)),
-        ) else {
+        let (Some(ip), Some(twins)) = (line.ip, line.twin().and_then(|twin| self.twins.get(twin)))
+        else {
             return;
         };
         let Some(node) = self.hosts.member(ip).flatten() else {
@@ -223,7 +221,7 @@ impl Correlate {
         let Some(line) = self.lines.get(&no) else {
             return Vec::new();
         };
-        let (Some(target), Some(twin)) = (&line.target, &line.twin) else {
+        let (Some(target), Some(twin)) = (line.target(), line.twin()) else {
             return Vec::new();
         };
         let Some(pool) = self.twins.get(twin) else {

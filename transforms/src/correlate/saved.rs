@@ -10,7 +10,7 @@ use super::task::Task;
 use super::{Correlate, Due};
 
 /// Grows when the bytes mean something else.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 impl Due {
     fn parts(self) -> (u8, u64) {
@@ -45,6 +45,22 @@ impl Due {
 
 fn put_no(to: &mut Vec<u8>, no: u64) {
     to.put_i64(no as i64);
+}
+
+fn put_due(to: &mut Vec<u8>, time: Time, due: Due) {
+    to.put_time(time);
+    let (kind, of) = due.parts();
+    to.put_u8(kind);
+    put_no(to, of);
+}
+
+fn no(from: &mut Take<'_>) -> Result<u64, StateError> {
+    Ok(from.i64()? as u64)
+}
+
+fn due(from: &mut Take<'_>) -> Result<(Time, Due), StateError> {
+    let (time, kind) = (from.time()?, from.u8()?);
+    Ok((time, Due::of(kind, no(from)?)?))
 }
 
 impl Correlate {
@@ -97,14 +113,17 @@ impl Correlate {
                 to.put_str(origin);
             });
         }
-        for list in [&self.due, &self.ripe, &self.forget] {
+        for list in [&self.due, &self.ripe] {
             to.put_len(list.len());
             for ((time, no), due) in list {
-                to.put_time(*time);
                 put_no(to, *no);
-                let (kind, of) = due.parts();
-                to.put_u8(kind);
-                put_no(to, of);
+                put_due(to, *time, *due);
+            }
+        }
+        for list in &self.forget {
+            to.put_len(list.len());
+            for (time, due) in list {
+                put_due(to, *time, *due);
             }
         }
     }
@@ -118,12 +137,12 @@ impl Correlate {
                 "the saved state of the correlation has version {version}, and only {VERSION} can be read"
             )));
         }
-        let no = |from: &mut Take<'_>| -> Result<u64, StateError> { Ok(from.i64()? as u64) };
         self.numbers = no(from)?;
         self.watermark = from.option(Take::time)?;
         self.hosts.load(from)?;
         self.sessions.load(from)?;
-        for (no, line) in from.all(|from| Ok((no(from)?, Line::load(from)?)))? {
+        let words = &mut self.words;
+        for (no, line) in from.all(|from| Ok((no(from)?, Line::load(from, words)?)))? {
             self.enter_line(no, line);
         }
         for (no, task) in from.all(|from| Ok((no(from)?, Task::load(from)?)))? {
@@ -161,14 +180,16 @@ impl Correlate {
         }
         let list = |from: &mut Take<'_>| {
             from.all(|from| {
-                let key: (Time, u64) = (from.time()?, no(from)?);
-                let kind = from.u8()?;
-                Ok((key, Due::of(kind, no(from)?)?))
+                let no = no(from)?;
+                let (time, due) = due(from)?;
+                Ok(((time, no), due))
             })
         };
         self.due = list(from)?.into_iter().collect();
         self.ripe = list(from)?.into_iter().collect();
-        self.forget = list(from)?.into_iter().collect();
+        for list in &mut self.forget {
+            *list = from.all(due)?.into();
+        }
         if !from.0.is_empty() {
             return Err(StateError(
                 "something follows the saved state of the correlation".to_owned(),

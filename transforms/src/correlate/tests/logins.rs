@@ -1,6 +1,8 @@
 //! Logins, renewals, second factors.
 
 use super::super::Config;
+use pipeline::testing::events;
+
 use super::made::{feed, logged_in, run, task, text, ticket, told, upid};
 
 fn code(event: &pipeline::Event) -> String {
@@ -140,6 +142,37 @@ fn a_failed_login_is_told_once() {
     // Not the same one; and names with wide letters leave no line in the journal.
     let out = run("", [failed, line("203.0.113.10")]);
     assert_eq!(told(&out[1]), ["primary", "direct", "203.0.113.10"]);
+}
+
+#[test]
+fn a_refusal_is_told_once_and_its_line_does_not_wait() {
+    let mut said = logged_in("pve1", "-", 10.0);
+    said["event.code"] = "PVE-1011".into();
+    let line = |ip: &str| {
+        let mut line = ticket("pve1", ip, 10.0);
+        line["http.request.method"] = "GET".into();
+        line["url.path"] = "/api2/json/cluster/tasks".into();
+        line["http.response.status_code"] = 401.into();
+        line["event.code"] = "PVE-1011".into();
+        line["pve.record"] = "primary".into();
+        line
+    };
+    let mut bench = pipeline::testing::stateful::<Config>("");
+    let at_once = bench.feed(events([line("203.0.113.9")]));
+    assert_eq!(
+        told(&at_once.events()[0]),
+        ["primary", "direct", "203.0.113.9"]
+    );
+    bench.feed(events([said.clone()]));
+    let later = bench.wait(std::time::Duration::from_secs(9));
+    assert_eq!(told(&later.events()[0])[0], "evidence");
+    // The journal alone, told before its line came.
+    let mut bench = pipeline::testing::stateful::<Config>("");
+    bench.feed(events([said]));
+    let alone = bench.wait(std::time::Duration::from_secs(9));
+    assert_eq!(told(&alone.events()[0])[0], "primary");
+    let late = bench.feed(events([line("203.0.113.9")]));
+    assert_eq!(told(&late.events()[0])[0], "evidence");
 }
 
 #[test]
