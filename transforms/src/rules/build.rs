@@ -12,7 +12,7 @@ use super::compile::{self, Names};
 use super::condition::{Compare, Condition};
 use super::group::{self, Group};
 use super::path::Path;
-use super::rule::{Kind, Limits, Rule, Stage, Window};
+use super::rule::{Escalate, Kind, Limits, Rule, Stage, Window};
 use super::selection::{Check, How, Selection};
 use super::table::{Baseline, ConditionTable, Dedupe, RuleTable, Sort, WindowTable};
 use super::testing;
@@ -126,8 +126,7 @@ impl Builder<'_, '_> {
             let letters = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
             if entry.key.is_empty()
                 || !entry.key.chars().all(letters)
-                || ["and", "or", "not", "of", "them", "1", "any", "all"]
-                    .contains(&entry.key.as_str())
+                || ["and", "or", "not", "of", "them", "1"].contains(&entry.key.as_str())
             {
                 self.wrong(
                     entry.key_place,
@@ -239,6 +238,7 @@ impl Builder<'_, '_> {
             Kind::Event { .. } => dedupe.unwrap_or(Duration::from_secs(0)),
             _ => timespan.max(Duration::from_secs(15 * MINUTE)),
         });
+        let escalate = self.escalate(&table, &selections);
         let limit = |value: &Option<Spanned<u32>>, default: usize| {
             value.as_ref().map_or(default, |n| *n.get() as usize)
         };
@@ -260,7 +260,7 @@ impl Builder<'_, '_> {
             reopen: table.reopen.unwrap_or(Duration::from_secs(10 * MINUTE)),
             dedupe,
             repeat: table.repeat.unwrap_or(Duration::from_secs(4 * HOUR)),
-            escalate: table.escalate,
+            escalate,
             notify: table.notify.map(Into::into),
             labels: table.labels,
             explain: table.explain.into(),
@@ -720,6 +720,10 @@ impl Builder<'_, '_> {
             } => 1 << n,
             _ => 0,
         };
+        let graver = table.escalate.iter().filter_map(|one| one.when.as_ref());
+        let graver =
+            graver.filter_map(|name| selections.iter().position(|one| *one.name == **name));
+        let graver = graver.fold(0, |all, n| all | 1_u64 << n);
         let names: Vec<&str> = selections.iter().map(|one| &*one.name).collect();
         let when = match &table.when {
             Some(text) => match When::parse(text, &names, hidden) {
@@ -731,7 +735,8 @@ impl Builder<'_, '_> {
                 }
             },
             None => {
-                let all = (0..selections.len()).fold(0, |all, n| all | 1_u64 << n) & !hidden;
+                let all =
+                    (0..selections.len()).fold(0, |all, n| all | 1_u64 << n) & !hidden & !graver;
                 if all == 0 {
                     let (message, help) = (
                         "the rule selects nothing",
@@ -752,7 +757,7 @@ impl Builder<'_, '_> {
                 "remove the part that contradicts the other",
             );
         }
-        self.unused(when.names() | hidden, selections);
+        self.unused(when.names() | hidden | graver, selections);
         Some(when)
     }
 
@@ -771,6 +776,31 @@ impl Builder<'_, '_> {
                 );
             }
         }
+    }
+
+    fn escalate(&mut self, table: &RuleTable, selections: &[Selection]) -> Vec<Escalate> {
+        let mut all = Vec::new();
+        for one in &table.escalate {
+            let when = one
+                .when
+                .as_ref()
+                .and_then(|name| self.bit(name, "escalate", selections));
+            if one.count.is_none() && one.when.is_none() {
+                let place = self.place("escalate").unwrap_or(table.sort.place());
+                self.wrong(
+                    place,
+                    "escalate",
+                    "this does not say from which count on",
+                    "write { count = 10, severity = \"critical\" }",
+                );
+            }
+            all.push(Escalate {
+                count: one.count.unwrap_or(1),
+                severity: one.severity,
+                when,
+            });
+        }
+        all
     }
 
     fn during(&mut self, table: &RuleTable) -> Option<(Arc<Calendar>, bool)> {

@@ -22,6 +22,19 @@ const MORE: &[&str] = &[
     "pve.overflow",
     "labels",
     "message",
+    "pve.firewall.rule",
+    "process.command_line",
+    "process.executable",
+    "process.user.id",
+    "process.group.id",
+    "host.boot.id",
+    "host.id",
+    "network.type",
+    "observer.ingress.interface.name",
+    "observer.egress.interface.name",
+    "tls.client.subject",
+    "tls.client.x509.alternative_names",
+    "log.logger",
 ];
 
 /// Names below these come from the data.

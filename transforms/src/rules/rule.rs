@@ -103,13 +103,14 @@ pub enum Stage {
 }
 
 /// A severity that an alert gets when it has grown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Escalate {
     /// From so many matches on.
     pub count: u64,
     /// It is that grave.
     pub severity: Severity,
+    /// Only by a match for which the selection with this bit holds too.
+    pub when: Option<usize>,
 }
 
 /// What is counted, compared or expected.

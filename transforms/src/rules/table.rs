@@ -8,7 +8,7 @@ use pipeline::{Duration, Spanned};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
-use super::rule::{Escalate, Missing, Severity};
+use super::rule::{Missing, Severity};
 
 /// A table or value that is read by hand, from the tree.
 #[derive(Clone, Copy, Debug)]
@@ -416,7 +416,7 @@ pub(super) struct RuleTable {
     pub(super) repeat: Option<Duration>,
     /// Graver when it grows: `[{ count = 10, severity = "critical" }]`.
     #[serde(default)]
-    pub(super) escalate: Vec<Escalate>,
+    pub(super) escalate: Vec<EscalateTable>,
     /// The route of its messages.
     pub(super) notify: Option<String>,
     /// For routes and receivers.
@@ -437,6 +437,18 @@ pub(super) struct RuleTable {
     pub(super) response: Vec<String>,
     /// Its own tests, run by `rules test`.
     pub(super) test: Option<Raw>,
+}
+
+/// When an alert becomes graver.
+#[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EscalateTable {
+    /// From so many matches on.
+    pub(super) count: Option<u64>,
+    /// Only with a match for which this selection holds too.
+    pub(super) when: Option<Spanned<String>>,
+    /// It is that grave.
+    pub(super) severity: Severity,
 }
 
 /// How far its author trusts it.
