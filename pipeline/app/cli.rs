@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    demo, dlq, doctor, generate, graph, grok, list, policy, query, queue, run, setup, test,
+    demo, dlq, doctor, generate, graph, grok, list, policy, query, queue, rules, run, setup, test,
     validate,
 };
 
@@ -47,6 +47,8 @@ pub(crate) enum Command {
     List(list::Args),
     /// Try grok patterns and see how they are matched.
     Grok(grok::Args),
+    /// The detection rules: which there are, what they mean, why one fires or does not; switch one on or off.
+    Rules(rules::Args),
     /// Ask the search store what happened, who did it, and from where.
     Query(Box<query::Args>),
     /// What people try: `access log` is `query`.

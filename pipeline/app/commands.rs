@@ -10,6 +10,7 @@ pub(crate) mod list;
 pub(crate) mod policy;
 pub(crate) mod query;
 pub(crate) mod queue;
+pub(crate) mod rules;
 pub(crate) mod run;
 pub(crate) mod setup;
 pub(crate) mod test;
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: Cli) -> Exit {
         Command::Grok(args) => grok::run(&args),
         Command::Dlq(args) => dlq::run(&args),
         Command::Policy(args) => policy::run(&args),
+        Command::Rules(args) => rules::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Access(args) => query::run(args.log()),
         Command::Queue(args) => queue::run(&args),

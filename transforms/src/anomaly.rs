@@ -83,6 +83,23 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// What its rules are loaded with, for the commands that speak of them.
+    pub fn loading(&self, data_dir: &std::path::Path) -> (Options, LoadCx) {
+        let options = Options {
+            rules: self.rules.clone(),
+            profile: self.profile,
+            lists: self.lists.clone(),
+            overrides: self.overrides.clone(),
+        };
+        let cx = LoadCx {
+            overrides: Some(data_dir.join(rules::OVERRIDES)),
+            ..LoadCx::default()
+        };
+        (options, cx)
+    }
+}
+
 impl StatefulConfig for Config {
     const TYPE: &'static str = "anomaly";
     const EXAMPLE: &'static str = r#"rules = ["builtin"]

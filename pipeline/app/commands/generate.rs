@@ -21,8 +21,18 @@ enum What {
     Pve(pve::Args),
     /// The unit for systemd, which runs the program without root.
     Unit,
-    /// The JSON Schema of a configuration, for editors.
-    Schema,
+    /// The JSON Schema of a configuration, for editors; `schema rules` is that of a rule file.
+    Schema {
+        /// Of what.
+        #[arg(value_enum, default_value_t = Of::Config)]
+        of: Of,
+    },
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Of {
+    Config,
+    Rules,
 }
 
 /// Prints it to standard output.
@@ -32,8 +42,11 @@ pub(crate) fn run(args: &Args) -> Exit {
         What::Unit => {
             say::write(UNIT);
         }
-        What::Schema => {
-            let schema = pipeline::config::schema(&crate::registry());
+        What::Schema { of } => {
+            let schema = match of {
+                Of::Config => pipeline::config::schema(&crate::registry()),
+                Of::Rules => transforms::rules::schema(),
+            };
             say::line(format!("{schema:#}"));
         }
     }

@@ -11,8 +11,8 @@ use crate::say;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The manual page of this type of component, or of this event ID (`PVE-2002`). `events` lists all event IDs, `tasks` every
-    /// type of task of Proxmox VE with its event ID, `endpoints` every API call that may change something.
-    #[arg(value_name = "TYPE|CODE|events|tasks|endpoints")]
+    /// type of task of Proxmox VE with its event ID, `endpoints` every API call that may change something, `rules` the language of detection rules.
+    #[arg(value_name = "TYPE|CODE|events|tasks|endpoints|rules")]
     name: Option<String>,
     /// One JSON object per line, for `events`, `tasks`, `endpoints` and event IDs.
     #[arg(long)]
@@ -45,6 +45,10 @@ pub(crate) fn run(args: &Args) -> Exit {
         In::En => Language::En,
         In::De => Language::De,
     };
+    if name == "rules" && !args.json {
+        say::write(&transforms::rules::manual());
+        return Exit::Done;
+    }
     if let Some(listed) = reference::find(name) {
         say::write(&if args.json {
             listed.json()

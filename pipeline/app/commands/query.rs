@@ -441,6 +441,38 @@ impl Place {
     }
 }
 
+/// The JSON of the one event whose id begins so, from the store at its usual place or that of a configuration.
+pub(crate) fn one_event(
+    config: &[PathBuf],
+    store: Option<&Path>,
+    id: &str,
+) -> Result<String, Exit> {
+    Catalogue::builtin();
+    let place = Place {
+        store: store.map(Path::to_owned),
+        config: config.to_vec(),
+    };
+    let store = place.find()?;
+    let reader = store.open()?;
+    let found = reader.find(id, 2).map_err(failed)?;
+    let [row] = found.as_slice() else {
+        let what = if found.is_empty() {
+            "no event has"
+        } else {
+            "several events have"
+        };
+        say::error(format!(
+            "{what} an id that begins with {}",
+            pipeline::printable(id)
+        ));
+        store.leave_trace(0);
+        return Err(Exit::Failed);
+    };
+    let json = reader.bodies().json(row).map_err(failed)?.to_owned();
+    store.leave_trace(1);
+    Ok(json)
+}
+
 impl Store {
     fn open(&self) -> Result<Reader, Exit> {
         Reader::open(&self.file).map_err(|why| {
