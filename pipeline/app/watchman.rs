@@ -28,7 +28,11 @@ pub(crate) struct Watchman(Vec<tokio::task::JoinHandle<()>>);
 impl Watchman {
     pub(crate) fn start(graph: &Graph, telemetry: &Arc<Telemetry>) -> Watchman {
         let mut tasks = Vec::new();
-        if graph.sources.iter().any(|node| node.type_name == "journald") {
+        if graph
+            .sources
+            .iter()
+            .any(|node| node.type_name == "journald")
+        {
             tasks.push(tokio::spawn(sing()));
         }
         let folders = [graph.globals.data_dir.clone(), PathBuf::from("/var/log")];

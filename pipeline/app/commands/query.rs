@@ -384,7 +384,7 @@ impl Question {
 }
 
 /// A store, and where to leave the note that it was read.
-struct Store {
+pub(crate) struct Store {
     file: PathBuf,
     data_dir: Option<PathBuf>,
 }
@@ -474,7 +474,7 @@ pub(crate) fn one_event(
 }
 
 impl Store {
-    fn open(&self) -> Result<Reader, Exit> {
+    pub(crate) fn open(&self) -> Result<Reader, Exit> {
         Reader::open(&self.file).map_err(|why| {
             if why.kind == TroubleKind::Missing {
                 say::error(format!(
@@ -487,9 +487,19 @@ impl Store {
         })
     }
 
-    fn leave_trace(&self, rows: u64) {
+    pub(crate) fn leave_trace(&self, rows: u64) {
         trace::leave(self.data_dir.as_deref(), &self.file, rows);
     }
+}
+
+/// The store of a configuration, or that file, for a command that reads all of it.
+pub(crate) fn store(config: &[PathBuf], store: Option<&Path>) -> Result<Store, Exit> {
+    Catalogue::builtin();
+    let place = Place {
+        store: store.map(Path::to_owned),
+        config: config.to_vec(),
+    };
+    place.find()
 }
 
 /// Says what went wrong with the store.

@@ -2,7 +2,9 @@
 
 mod explain;
 mod list;
+mod replay;
 mod switch;
+mod test;
 
 use std::path::PathBuf;
 
@@ -28,6 +30,10 @@ enum What {
     Show(list::Show),
     /// Read rule files and tell every mistake with its place and its remedy.
     Check(Check),
+    /// Run the tests that rules bring along.
+    Test(test::Args),
+    /// What the rules would have made of events that are past: alerts by day and rule.
+    Run(replay::Args),
     /// Hold one event against a rule: which test holds, which does not, and on what value.
     Explain(explain::Args),
     /// Switch a rule on.
@@ -79,6 +85,8 @@ pub(crate) fn run(args: &Args) -> Exit {
         What::List(args) => list::list(args),
         What::Show(args) => list::show(args),
         What::Check(args) => Ok(check(args)),
+        What::Test(args) => test::run(args),
+        What::Run(args) => replay::run(args),
         What::Explain(args) => explain::run(args),
         What::Enable(args) => switch::run(args, true),
         What::Disable(args) => switch::run(args, false),

@@ -29,7 +29,7 @@ pub(super) struct Args {
     #[arg(long, required = true)]
     replay: bool,
     /// From this time on: `2026-03-01`, `2026-03-01T08:00:00Z`.
-    #[arg(long = "since", alias = "from", value_name = "TIME", value_parser = time)]
+    #[arg(long = "from", value_name = "TIME", value_parser = time)]
     since: Option<Time>,
     /// Up to this time.
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -202,7 +202,9 @@ fn table(walk: &Walk, args: &Args) -> String {
     let mut out = String::new();
     for alert in walk.replay.alerts().filter(|alert| wanted(&alert.rule)) {
         let day = alert.opened.to_string()[..10].to_owned();
-        *counts.entry((alert.rule.to_string(), day.clone())).or_default() += 1;
+        *counts
+            .entry((alert.rule.to_string(), day.clone()))
+            .or_default() += 1;
         days.insert(day);
         if args.alerts {
             _ = writeln!(
@@ -220,7 +222,12 @@ fn table(walk: &Walk, args: &Args) -> String {
         }
     }
     let rules: BTreeSet<&String> = counts.keys().map(|(rule, _)| rule).collect();
-    let width = rules.iter().map(|rule| rule.len()).max().unwrap_or(4).max(4);
+    let width = rules
+        .iter()
+        .map(|rule| rule.len())
+        .max()
+        .unwrap_or(4)
+        .max(4);
     _ = write!(out, "{:<width$}", "RULE");
     for day in &days {
         _ = write!(out, "  {day}");
@@ -230,7 +237,10 @@ fn table(walk: &Walk, args: &Args) -> String {
         _ = write!(out, "{rule:<width$}");
         let mut all = 0;
         for day in &days {
-            let count = counts.get(&((*rule).clone(), day.clone())).copied().unwrap_or(0);
+            let count = counts
+                .get(&((*rule).clone(), day.clone()))
+                .copied()
+                .unwrap_or(0);
             all += count;
             _ = write!(out, "  {count:>10}");
         }
