@@ -52,7 +52,7 @@ fn page(entry: &Entry) -> String {
         _ = writeln!(out, "{}", entry.example.trim());
     }
     _ = writeln!(out, "```\n\n## Options\n");
-    options(&own, "", &mut out);
+    options(&own, &mut out);
     let keys: &[&str] = match entry.kind {
         Kind::Source => &[],
         Kind::Transform if entry.stateful => &TRANSFORM_KEYS[1..2],
@@ -98,11 +98,16 @@ fn table_page(entry: &TableEntry) -> String {
         entry.type_name,
         entry.example.trim()
     );
-    options(&own, "", &mut out);
+    options(&own, &mut out);
     out
 }
 
-fn options(schema: &Value, indent: &str, out: &mut String) {
+/// The keys of a table as a list in Markdown, from its schema with everything inline.
+pub fn options(schema: &Value, out: &mut String) {
+    below(schema, "", out);
+}
+
+fn below(schema: &Value, indent: &str, out: &mut String) {
     let required: Vec<&str> = schema["required"]
         .as_array()
         .into_iter()
@@ -146,10 +151,10 @@ fn one(key: &str, schema: &Value, required: bool, indent: &str, out: &mut String
     };
     _ = writeln!(out, "{indent}- `{key}` ({}){about}", facts.join(", "));
     let deeper = format!("{indent}  ");
-    options(schema, &deeper, out);
+    below(schema, &deeper, out);
     choices(schema, &deeper, out);
     if schema["type"] == "array" {
-        options(&schema["items"], &deeper, out);
+        below(&schema["items"], &deeper, out);
     }
 }
 
@@ -179,10 +184,10 @@ fn choices(schema: &Value, indent: &str, out: &mut String) {
                 if let Some(properties) = rest["properties"].as_object_mut() {
                     properties.remove(key);
                 }
-                options(&rest, &format!("{indent}  "), out);
+                below(&rest, &format!("{indent}  "), out);
             }
             None => {
-                options(choice, indent, out);
+                below(choice, indent, out);
                 self::choices(choice, indent, out);
             }
         }

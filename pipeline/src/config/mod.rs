@@ -34,7 +34,7 @@ pub use diff::Changes;
 pub use env::{Env, FakeEnv, SystemEnv};
 pub use graph::{Graph, Node, OutputRef};
 pub use load::{load, parse_component};
-pub use manual::manual;
+pub use manual::{manual, options};
 pub use options::{
     Admin, Batch, Buffer, BufferKind, DATA_DIR, EngineOptions, Globals, Language, Log, LogFormat,
     OnFailure, Redaction, Request, TestCase, TestInput, TestOutput,

@@ -122,13 +122,17 @@ fn cannot(id: &str, enabled: bool) -> String {
 }
 
 fn write(file: &Path, text: &str) -> io::Result<()> {
-    if let Some(folder) = file
+    use std::os::unix::fs::{MetadataExt, chown};
+    pipeline::write_durably(file, text.as_bytes())?;
+    // Written by root, it must still be readable by the program that runs without root: it belongs to whom the folder does.
+    let folder = file
         .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        std::fs::create_dir_all(folder)?;
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let (folder, file) = (folder.unwrap_or(Path::new(".")).metadata()?, file);
+    if folder.uid() != file.metadata()?.uid() {
+        chown(file, Some(folder.uid()), Some(folder.gid()))?;
     }
-    pipeline::write_durably(file, text.as_bytes())
+    Ok(())
 }
 
 #[cfg(test)]
