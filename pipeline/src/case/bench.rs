@@ -1,6 +1,6 @@
 //! The graph on one thread: every transform works off what waits before it, in the order of the graph, until all is quiet.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -36,6 +36,8 @@ pub(super) struct Bench<'g> {
     hits: Vec<Range<usize>>,
     pub(super) now: Time,
     fed: u64,
+    /// Transforms in front of which tests put events: lanes of their own, which fall idle like those of sources.
+    inserted: BTreeSet<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -97,6 +99,7 @@ impl<'g> Bench<'g> {
             hits: Vec::new(),
             now: start,
             fed: 0,
+            inserted: BTreeSet::new(),
         })
     }
 
@@ -193,6 +196,15 @@ impl<'g> Bench<'g> {
             };
             self.route(&source.id, None, Batch::empty(mark, Ack::nobody()));
         }
+        for n in self.inserted.clone() {
+            let mark = Mark {
+                lane: lane(&graph.transforms[n].id),
+                start: 0,
+                seen_to: self.now,
+                idle: true,
+            };
+            self.waiting[n].push_back(Batch::empty(mark, Ack::nobody()));
+        }
     }
 
     /// Makes events of lines (or of JSON) and sends them from where the source `id` stands.
@@ -269,6 +281,7 @@ impl<'g> Bench<'g> {
         if self.graph.sources.iter().any(is) {
             self.route(at, None, batch);
         } else if let Some(n) = self.graph.transforms.iter().position(is) {
+            self.inserted.insert(n);
             self.waiting[n].push_back(batch);
         } else if let Some(n) = self.graph.sinks.iter().position(is) {
             self.arrive(Target::Sink(n), 0, batch);

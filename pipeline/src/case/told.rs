@@ -158,7 +158,8 @@ fn check(
     let fitting = events.iter().filter(fits).count();
     let all_fit = fitting == events.len();
     let wanted = match output.count {
-        Some(count) => fitting as u64 == count && (all_fit || count == 0),
+        // A condition chooses: of all alerts, those of one rule.
+        Some(count) => fitting as u64 == count && (all_fit || count == 0 || condition.is_some()),
         None => fitting > 0 && all_fit,
     };
     if wanted {
