@@ -68,6 +68,8 @@ const COOLING: std::time::Duration = std::time::Duration::from_secs(30 * 60);
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
 /// Words of the journal that are remembered, because the cluster log may say them again.
 const MOST_SAID: usize = 20_000;
+/// Refused lines remembered: what the journal says of one comes within seconds, and anyone can send them without end.
+const MOST_REFUSED: usize = 5_000;
 /// Consoles remembered for the checks of their tickets.
 const MOST_CONSOLES: usize = 1_000;
 
@@ -192,6 +194,8 @@ struct Correlate {
     said_keys: VecDeque<(u64, Time, Box<str>)>,
     lines: BTreeMap<u64, Box<Line>>,
     words: Words,
+    /// Refused lines among them, the oldest in front.
+    refused: VecDeque<u64>,
     line_ids: HashSet<EventId>,
     tasks: BTreeMap<u64, Task>,
     by_upid: HashMap<Box<str>, u64>,

@@ -230,6 +230,12 @@ impl Correlate {
         let no = self.next();
         self.enter_line(no, line);
         self.push_forget(out.now(), Due::ForgetLine(no));
+        self.refused.push_back(no);
+        if self.refused.len() > super::MOST_REFUSED
+            && let Some(oldest) = self.refused.pop_front()
+        {
+            self.forget_line(oldest);
+        }
         let mut changed = self.resolve_into(no, &mut event);
         let told = self.takers(no, |login| login.event.is_none());
         if !told.is_empty() {
@@ -343,7 +349,10 @@ impl Correlate {
         self.waiting -= line.event.as_deref().map_or(0, Event::size);
         self.size -= line.size();
         self.line_ids.remove(&line.id);
-        self.hosts.forget(&line.host, line.time);
+        if line.role != Role::Unknown {
+            // A refused call forked nothing and changed nothing, so that nobody misses it.
+            self.hosts.forget(&line.host, line.time);
+        }
         let at = (line.time.0, no);
         for key in &line.keys {
             self.pools.remove_line(key, at);

@@ -6,6 +6,7 @@ use super::change::Change;
 use super::codec::{Put, Take};
 use super::line::Line;
 use super::login::{Console, Login};
+use super::look::Role;
 use super::task::Task;
 use super::{Correlate, Due};
 
@@ -143,6 +144,9 @@ impl Correlate {
         self.sessions.load(from)?;
         let words = &mut self.words;
         for (no, line) in from.all(|from| Ok((no(from)?, Line::load(from, words)?)))? {
+            if line.role == Role::Unknown {
+                self.refused.push_back(no);
+            }
             self.enter_line(no, line);
         }
         for (no, task) in from.all(|from| Ok((no(from)?, Task::load(from)?)))? {
