@@ -3,7 +3,11 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
+<<<<<<< HEAD
     demo, dlq, doctor, generate, graph, grok, list, policy, query, queue, rules, run, setup, test,
+=======
+    alerts, demo, dlq, doctor, generate, graph, grok, list, policy, query, queue, run, setup, test,
+>>>>>>> e1e3975 (alerts: ls, show, summary, silence)
     validate,
 };
 
@@ -51,6 +55,8 @@ pub(crate) enum Command {
     Rules(rules::Args),
     /// Ask the search store what happened, who did it, and from where.
     Query(Box<query::Args>),
+    /// List alerts, count them, show one with its evidence, and silence messages about some.
+    Alerts(Box<alerts::Args>),
     /// What people try: `access log` is `query`.
     #[command(hide = true)]
     Access(query::Access),

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod alerts;
 pub(crate) mod demo;
 pub(crate) mod dlq;
 pub(crate) mod doctor;
@@ -30,6 +31,7 @@ pub(crate) fn run(cli: Cli) -> Exit {
         Command::Graph(args) => graph::run(&args),
         Command::List(args) => list::run(&args),
         Command::Grok(args) => grok::run(&args),
+        Command::Alerts(args) => alerts::run(&args),
         Command::Dlq(args) => dlq::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Rules(args) => rules::run(&args),

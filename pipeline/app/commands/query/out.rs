@@ -16,7 +16,7 @@ const CHUNK: usize = 5000;
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(in crate::commands) enum Format {
     Table,
     Json,
     Ndjson,
@@ -24,7 +24,7 @@ pub(super) enum Format {
 }
 
 /// Where rows go.
-pub(super) struct Out {
+pub(in crate::commands) struct Out {
     format: Format,
     names: Vec<&'static str>,
     rows: u64,
@@ -37,7 +37,7 @@ pub(super) struct Out {
 }
 
 /// One cell of a row.
-pub(super) enum Cell<'a> {
+pub(in crate::commands) enum Cell<'a> {
     Text(&'a str),
     Owned(String),
     Number(i64),
@@ -57,7 +57,7 @@ impl Cell<'_> {
 
 impl Out {
     /// `names` are the columns of a table or CSV, and the keys of JSON.
-    pub(super) fn new(format: Format, names: Vec<&'static str>) -> Out {
+    pub(in crate::commands) fn new(format: Format, names: Vec<&'static str>) -> Out {
         let mut out = Out {
             format,
             names,
@@ -97,7 +97,7 @@ impl Out {
     }
 
     /// Writes a row; false once nobody reads it any more.
-    pub(super) fn row(&mut self, cells: &[Cell<'_>]) -> bool {
+    pub(in crate::commands) fn row(&mut self, cells: &[Cell<'_>]) -> bool {
         self.rows += 1;
         match self.format {
             Format::Table => {
@@ -130,7 +130,7 @@ impl Out {
     }
 
     /// Writes a whole object; for the formats that have them.
-    pub(super) fn json(&mut self, object: &str) -> bool {
+    pub(in crate::commands) fn json(&mut self, object: &str) -> bool {
         let before = match (self.format, self.rows) {
             (Format::Json, 0) => "[\n",
             (Format::Json, _) => ",\n",
@@ -186,7 +186,7 @@ impl Out {
     }
 
     /// Writes what is left.
-    pub(super) fn finish(mut self) -> Result<u64, Exit> {
+    pub(in crate::commands) fn finish(mut self) -> Result<u64, Exit> {
         match self.format {
             Format::Table if self.held > 0 => self.flush_table(),
             Format::Json if self.rows == 0 => self.write(b"[]\n"),

@@ -10,7 +10,7 @@ use crate::say;
 const LONGEST: usize = 4000;
 
 /// Leaves a note for the running program. A store read beside no data folder has nobody to tell, and says so.
-pub(super) fn leave(data_dir: Option<&Path>, store: &Path, rows: u64) {
+pub(in crate::commands) fn leave(data_dir: Option<&Path>, store: &Path, rows: u64) {
     let Some(data_dir) = data_dir else {
         say::aside(
             "note: there is no inbox beside this store, so nobody is told that it was read\n",

@@ -10,7 +10,7 @@ use sinks::sqlite::Hours;
 
 /// Whose clock.
 #[derive(Clone, Debug)]
-pub(super) struct Zone(TimeZone);
+pub(in crate::commands) struct Zone(TimeZone);
 
 impl FromStr for Zone {
     type Err = String;
@@ -27,16 +27,16 @@ impl FromStr for Zone {
 }
 
 impl Zone {
-    pub(super) fn get(&self) -> &TimeZone {
+    pub(in crate::commands) fn get(&self) -> &TimeZone {
         &self.0
     }
 
-    pub(super) fn is_utc(&self) -> bool {
+    pub(in crate::commands) fn is_utc(&self) -> bool {
         self.0 == TimeZone::UTC
     }
 
     /// RFC 3339 with milliseconds, for machines.
-    pub(super) fn exact(&self, time: Time) -> String {
+    pub(in crate::commands) fn exact(&self, time: Time) -> String {
         if self.is_utc() {
             return time.to_string();
         }
@@ -47,7 +47,7 @@ impl Zone {
     }
 
     /// To the second, for people.
-    pub(super) fn short(&self, time: Time) -> String {
+    pub(in crate::commands) fn short(&self, time: Time) -> String {
         match self.local(time) {
             Some(local) if self.is_utc() => local.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
             Some(local) => local.strftime("%Y-%m-%d %H:%M:%S%:z").to_string(),
@@ -62,12 +62,12 @@ impl Zone {
 }
 
 /// The beginning of what is written.
-pub(super) fn from(text: &str, zone: &TimeZone) -> Result<Time, String> {
+pub(in crate::commands) fn from(text: &str, zone: &TimeZone) -> Result<Time, String> {
     point(text, zone, false)
 }
 
 /// The end of what is written: of a day, its last moment.
-pub(super) fn to(text: &str, zone: &TimeZone) -> Result<Time, String> {
+pub(in crate::commands) fn to(text: &str, zone: &TimeZone) -> Result<Time, String> {
     point(text, zone, true)
 }
 
@@ -101,7 +101,7 @@ fn nanos(at: Timestamp) -> Option<Time> {
 }
 
 /// Hours of the day.
-pub(super) fn between(text: &str, zone: &TimeZone) -> Result<Hours, String> {
+pub(in crate::commands) fn between(text: &str, zone: &TimeZone) -> Result<Hours, String> {
     let wrong = || format!("{text:?} are no hours of the day; write them like 18:00-08:00");
     let (from, to) = text.split_once('-').ok_or_else(wrong)?;
     let minute = |text: &str| -> Result<i64, String> {
