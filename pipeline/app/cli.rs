@@ -3,11 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-<<<<<<< HEAD
-    demo, dlq, doctor, generate, graph, grok, list, policy, query, queue, rules, run, setup, test,
-=======
-    alerts, demo, dlq, doctor, generate, graph, grok, list, policy, query, queue, run, setup, test,
->>>>>>> e1e3975 (alerts: ls, show, summary, silence)
+    alerts, demo, dlq, doctor, generate, graph, grok, list, policy, query, queue, rules, run, setup, test,
     validate,
 };
 

@@ -102,6 +102,7 @@ sign = { header = "X-Pvetrail-Signature", hmac_sha256 = "dGhpcyB0b28gaXMgYSBzZWN
 compression = "gzip""#;
 
     fn build(&self, cx: &Context) -> Result<Box<dyn Sink>, BuildErrors> {
+        send::make_known();
         Ok(Box::new(self.make(cx)?))
     }
 

@@ -165,6 +165,7 @@ to = "06:00""#;
     const MAIN_OUTPUT: bool = false;
 
     fn build(&self, cx: &Context) -> Result<Box<dyn Stateful>, BuildErrors> {
+        look::make_known();
         let plan = self.plan()?;
         Ok(Box::new(Notify {
             language: cx.language(),

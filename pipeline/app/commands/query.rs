@@ -384,11 +384,7 @@ impl Question {
 }
 
 /// A store, and where to leave the note that it was read.
-<<<<<<< HEAD
 pub(crate) struct Store {
-=======
-pub(super) struct Store {
->>>>>>> e1e3975 (alerts: ls, show, summary, silence)
     file: PathBuf,
     data_dir: Option<PathBuf>,
 }
@@ -478,11 +474,7 @@ pub(crate) fn one_event(
 }
 
 impl Store {
-<<<<<<< HEAD
     pub(crate) fn open(&self) -> Result<Reader, Exit> {
-=======
-    pub(super) fn open(&self) -> Result<Reader, Exit> {
->>>>>>> e1e3975 (alerts: ls, show, summary, silence)
         Reader::open(&self.file).map_err(|why| {
             if why.kind == TroubleKind::Missing {
                 say::error(format!(
@@ -495,11 +487,7 @@ impl Store {
         })
     }
 
-<<<<<<< HEAD
     pub(crate) fn leave_trace(&self, rows: u64) {
-=======
-    pub(super) fn leave_trace(&self, rows: u64) {
->>>>>>> e1e3975 (alerts: ls, show, summary, silence)
         trace::leave(self.data_dir.as_deref(), &self.file, rows);
     }
 }

@@ -118,6 +118,12 @@ fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.len() <= 200 && text.bytes().all(|b| (0x21..0x7f).contains(&b))
 }
 
+/// Makes the names known that are looked at here, before an event that has them is read from a queue.
+pub(super) fn make_known() {
+    Field::new("pve.notify.key");
+    Field::new("pve.notify.message");
+}
+
 /// Whether there is a message of `notify` among them.
 pub(super) fn has_messages(events: &Events) -> bool {
     let message = Field::new("pve.notify.message");

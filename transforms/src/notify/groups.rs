@@ -407,15 +407,17 @@ const KEY: usize = 3;
 const MESSAGE: usize = 4;
 const GROUP: usize = 5;
 
+/// What a message has besides its alert.
+pub(super) const PATHS: [&str; 6] = [
+    "pve.alert.text",
+    "pve.notify.receiver",
+    "pve.notify.transition",
+    "pve.notify.key",
+    "pve.notify.message",
+    "pve.notify.group",
+];
+
 fn field(n: usize) -> Field {
-    const PATHS: [&str; 6] = [
-        "pve.alert.text",
-        "pve.notify.receiver",
-        "pve.notify.transition",
-        "pve.notify.key",
-        "pve.notify.message",
-        "pve.notify.group",
-    ];
     Field::new(PATHS[n])
 }
 

@@ -170,7 +170,37 @@ pub(super) fn value_at<'a>(event: &'a Event, path: &str) -> Option<ValueRef<'a>>
             return Some(found);
         }
     }
-    None
+    // A name whose first word nobody knew when the event was born.
+    match event.get(fields::PVE_EXTRA) {
+        Some(ValueRef::Map(map)) => below(map, path),
+        _ => None,
+    }
+}
+
+/// Makes the names known that alerts are looked at by and messages have, before any is born or read from a saved state.
+pub(super) fn make_known() {
+    let more = [
+        "event.end",
+        "pve.alert.labels",
+        "pve.alert.group",
+        "pve.alert.route",
+        "pve.alert.count",
+    ];
+    let names = NAMES.iter().map(|(_, path)| *path).chain(more);
+    for path in names.chain([
+        "pve.alert.record_only",
+        "pve.alert.replayed",
+        "pve.alert.saturated",
+    ]) {
+        Field::new(path);
+    }
+    let written = super::groups::PATHS;
+    for path in ["pve.source.attribution", "pve.object.name"]
+        .into_iter()
+        .chain(written)
+    {
+        Field::new(path);
+    }
 }
 
 /// Names in a group have dots of their own (`user.id`), so the longest name counts first.
