@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    alerts, demo, dlq, doctor, generate, graph, grok, list, policy, query, queue, rules, run, setup, test,
-    validate,
+    alerts, demo, dlq, doctor, generate, graph, grok, list, policy, query, queue, rules, run,
+    setup, test, validate,
 };
 
 /// Turns what Proxmox VE writes about itself into an audit trail people can rely on.
