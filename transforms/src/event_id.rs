@@ -181,6 +181,7 @@ impl EventIds {
         if event.has(n.record) {
             return true;
         }
+        shorten(event);
         if Access::is_one(event) {
             let level = self.access.map(event, now, &self.policy, &self.writer);
             if level >= Level::Params {
@@ -206,6 +207,24 @@ impl EventIds {
         let (level, _) = self.policy.decide(subject);
         apply(event, level);
         level > Level::None
+    }
+}
+
+/// A node is called by its short name, also where a sender writes the long one: one node must not be two.
+fn shorten(event: &mut Event) {
+    let name = event.str(NAMES.node).unwrap_or_default();
+    let cut = short(name);
+    if cut.len() < name.len() {
+        let cut = cut.to_owned();
+        event.set_str(NAMES.node, &cut);
+    }
+}
+
+/// The part of the name of a host before its domain; an address has none.
+fn short(name: &str) -> &str {
+    match name.split_once('.') {
+        Some((first, _)) if !first.is_empty() && name.parse::<std::net::IpAddr>().is_err() => first,
+        _ => name,
     }
 }
 

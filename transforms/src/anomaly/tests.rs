@@ -232,7 +232,7 @@ group_by = ["host.name"]
     );
     let down = event(1, at(0), "PVE-6004", "x");
     let back = event(2, at(60), "PVE-6005", "x");
-    assert_eq!(fired(&rules, &[down.clone()]).len(), 1);
+    assert_eq!(fired(&rules, std::slice::from_ref(&down)).len(), 1);
     assert_eq!(fired(&rules, &[down.clone(), back]), []);
     assert_eq!(
         fired(&rules, &[down, event(3, at(61), "PVE-6005", "x")]).len(),

@@ -87,7 +87,7 @@ fn read<'a>(line: &'a str, now: Time, zone: &TimeZone) -> Option<Header<'a>> {
     if !is_name(program) {
         return None;
     }
-    let node = node.split('.').next().unwrap_or(node);
+    let node = super::short(node);
     Some(Header {
         at,
         node,
