@@ -451,16 +451,18 @@ impl Engine {
     /// Puts a firing into the alert it belongs to, or opens one, and feeds rules that wait for this one.
     fn fire(&mut self, n: usize, slot: u32, firing: &Firing, event: Option<&Event>, depth: usize) {
         let spec = std::sync::Arc::clone(&self.rules[n].spec);
-        let event = match event {
-            Some(event) => Some(event.clone()),
+        // What fires by the passing of time speaks of the newest event of its alert.
+        let held = match event {
+            Some(_) => None,
             None => self.memory[n]
                 .store
                 .get(slot)
                 .and_then(|group| group.alert.as_ref()?.event.as_deref().cloned()),
         };
+        let event = event.or(held.as_ref());
         if !spec.internal {
             let around = Around {
-                event: event.as_ref(),
+                event,
                 distinct: matches!(
                     spec.shape,
                     Shape::Window {
@@ -490,14 +492,7 @@ impl Engine {
                 if self.is_in_time(other, firing.at) {
                     let rule = self.rules[other].clone();
                     let saved = std::mem::take(&mut self.firings);
-                    self.play_one(
-                        other,
-                        &rule,
-                        (stage, stage, 0),
-                        firing.at,
-                        &event,
-                        depth + 1,
-                    );
+                    self.play_one(other, &rule, (stage, stage, 0), firing.at, event, depth + 1);
                     self.firings = saved;
                 }
             }

@@ -32,7 +32,8 @@ pub(super) fn save(engine: &Engine, to: &mut Vec<u8>) {
         let len = u32::try_from(put.0.len() - at - 4).unwrap_or(u32::MAX);
         put.0[at..at + 4].copy_from_slice(&len.to_le_bytes());
     }
-    let recent: Vec<_> = engine.recent().collect();
+    let mut recent: Vec<_> = engine.recent().collect();
+    recent.sort_unstable();
     put.len(recent.len());
     for (rule, id) in recent {
         put.u32(*rule);
@@ -66,13 +67,17 @@ fn save_rule(memory: &Memory, put: &mut Put<'_>) {
         }
     }
     put.len(memory.terms.len());
-    for (term, (first, last)) in &memory.terms {
+    let mut terms: Vec<_> = memory.terms.iter().collect();
+    terms.sort_unstable_by_key(|seen| seen.0);
+    for (term, (first, last)) in terms {
         put.u64(*term);
         put.stamp(*first);
         put.i64(*last);
     }
     put.len(memory.known.len());
-    for (part, first) in &memory.known {
+    let mut known: Vec<_> = memory.known.iter().collect();
+    known.sort_unstable_by_key(|seen| seen.0);
+    for (part, first) in known {
         put.u64(*part);
         put.stamp(*first);
     }

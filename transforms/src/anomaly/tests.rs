@@ -326,3 +326,35 @@ fn the_rules_of_the_pack_do_what_their_tests_say() {
         wrong.join("\n")
     );
 }
+
+#[test]
+fn a_restart_changes_nothing() {
+    use pipeline::testing;
+    let events = all(
+        "PVE-2002",
+        "eve@pve",
+        &[0, 60, 120, 180, 240, 300, 360, 420],
+    );
+    let config = "rules = ['builtin']";
+    let ids = |restart: usize| {
+        let mut watch = testing::stateful::<super::Config>(config);
+        let mut ids = Vec::new();
+        for (n, event) in events.iter().enumerate() {
+            if n == restart {
+                let before = watch.saved();
+                watch.restart();
+                assert!(watch.saved() == before, "what was loaded is saved again");
+            }
+            let out = watch.feed(vec![event.clone()]);
+            ids.extend(out.made("alerts").iter().map(|alert| alert.id()));
+        }
+        let out = watch.wait(std::time::Duration::from_secs(86_400));
+        ids.extend(out.made("alerts").iter().map(|alert| alert.id()));
+        ids
+    };
+    let expected = ids(usize::MAX);
+    assert!(expected.len() > 3);
+    for restart in 0..events.len() {
+        assert_eq!(ids(restart), expected, "after {restart} events");
+    }
+}
