@@ -12,6 +12,8 @@ mod codec;
 mod engine;
 mod judge;
 mod members;
+#[cfg(test)]
+mod reference;
 mod replay;
 mod rows;
 mod saved;
