@@ -270,7 +270,7 @@ fn understand(event: &mut Event, now: Time, zone: &TimeZone) -> Seen {
     }
     let journal = event.has(n.unit) || origin.as_deref() == Some("journal");
     let line = lines::Line::of(event);
-    let forged = !matches!(line.program, "sudo" | "su") && is_person(event);
+    let forged = is_person(event) && !speaks_for_root(line.program, event);
     let seen = Some(line)
         .filter(|_| !forged)
         .and_then(lines::understand)
@@ -278,16 +278,27 @@ fn understand(event: &mut Event, now: Time, zone: &TimeZone) -> Seen {
     origin_of(seen, event, if journal { "journal" } else { "syslog" })
 }
 
-/// Whether the journal knows that a person's process wrote it. Anyone may call himself `pvedaemon` there; only `sudo` and
-/// `su` speak with the number of the one who calls them.
+/// Whether it is `sudo` or `su`, which speak with the number of the one who calls them. Anyone may call himself so; the
+/// journal knows the file that runs.
+fn speaks_for_root(program: &str, event: &Event) -> bool {
+    let file = event.str(NAMES.executable).unwrap_or_default();
+    let file = file.rsplit('/').next().unwrap_or_default();
+    match program {
+        "sudo" => matches!(file, "sudo" | "sudo-rs"),
+        "su" => file == "su",
+        _ => false,
+    }
+}
+
+/// Whether the journal knows that a person's process wrote it. Anyone may call himself `pvedaemon` there.
 fn is_person(event: &Event) -> bool {
     let uid = match event.get(NAMES.uid) {
         Some(ValueRef::Str(text)) => text.parse().ok(),
         Some(ValueRef::Int(uid)) => Some(uid),
         _ => None,
     };
-    // 65534 is nobody, under whom daemons run.
-    uid.is_some_and(|uid| (1000..65_534).contains(&uid))
+    // 65534 is nobody, under whom daemons run; accounts of a directory have numbers far beyond.
+    uid.is_some_and(|uid| uid >= 1000 && uid != 65_534)
 }
 
 fn origin_of(seen: Seen, event: &Event, origin: &'static str) -> Seen {

@@ -32,6 +32,12 @@ pub(super) enum Author {
     Several(Vec<IpAddr>, Vec<EventId>),
 }
 
+/// Whether this key of an object is that of all objects of its type. An entry of the ACL is never named by its call, and one
+/// call may write many.
+fn is_loose(key: &str) -> bool {
+    key.ends_with('\n') && key != "object\nacl\n"
+}
+
 impl Correlate {
     /// The change of the journal that a call belongs to.
     pub(super) fn said_by(&self, line: u64) -> Option<u64> {
@@ -56,7 +62,11 @@ impl Correlate {
         let place = plan.place((found.time.0, change))?;
         let given = plan.given(place)?;
         let mut addresses = BTreeSet::new();
-        for line in plan.lines[plan.reach(place)].iter().take(64) {
+        let fits = &plan.lines[plan.reach(place)];
+        if fits.len() > 64 {
+            return Some((given, false));
+        }
+        for line in fits {
             match self.resolve(line.1) {
                 Resolved::One { ip, .. } => addresses.insert(ip),
                 Resolved::Open { .. } => return Some((given, false)),
@@ -82,6 +92,8 @@ impl Correlate {
             };
             let (near, around) = (pool.near(at, WIDE), pool.takers(at, WIDE));
             many |= near.len() > 256 || around.len() > 256;
+            // A call that does not name its object made one of them; of two in one writing nobody can tell which.
+            many |= is_loose(key) && !near.is_empty() && self.of_one_writing(change, around) > 1;
             lines.extend(near.iter().take(256));
             for act in around.iter().take(256) {
                 let Some(other) = self.changes.get(&act.1).filter(|c| c.is_difference()) else {
@@ -194,6 +206,19 @@ impl Correlate {
         }
     }
 
+    /// How many differences among these are of the same writing as `change`; two are as many as more.
+    fn of_one_writing(&self, change: &super::change::Change, around: &[At]) -> usize {
+        let same = |act: &&At| {
+            self.changes
+                .get(&act.1)
+                .is_some_and(|other| other.is_difference() && other.writing == change.writing)
+        };
+        match change.writing.len() {
+            0..3 => 1,
+            _ => around.iter().filter(same).take(2).count(),
+        }
+    }
+
     /// Differences that have this author.
     pub(super) fn differences_of(&self, author: u64, forced: bool) -> Vec<u64> {
         let (keys, at) = match (self.lines.get(&author), self.changes.get(&author)) {
@@ -295,7 +320,7 @@ impl Correlate {
         fits: impl Fn(&Upid<'_>, Option<i64>) -> bool,
     ) -> Vec<u64> {
         let tasks = self.guests.get(vmid).map(Vec::as_slice).unwrap_or_default();
-        let newest = tasks.iter().rev().take(64).copied();
+        let newest = tasks.iter().rev().take(4096).copied();
         newest
             .filter(|no| {
                 self.tasks.get(no).is_some_and(|task| {

@@ -138,7 +138,8 @@ impl Correlate {
         let Some(pool) = self.pools.get(&key) else {
             return Vec::new();
         };
-        let near = pool.near(at, window).iter().take(64);
+        // Each of them counts, for one that is not heard may be from elsewhere.
+        let near = pool.near(at, window).iter();
         near.flat_map(|at| {
             let resolved = self.resolve(at.1);
             let addresses = resolved.addresses().to_vec();

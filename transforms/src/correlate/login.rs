@@ -152,7 +152,8 @@ impl Correlate {
             evidence.extend(self.lines.get(line).map(|line| line.id));
         }
         let addresses: Vec<IpAddr> = addresses.into_iter().collect();
-        let sure = plan.is_sure(place) && !forced;
+        // Of more lines than are looked at, the others may be from anywhere.
+        let sure = plan.is_sure(place) && !forced && fits.len() <= 256;
         let told = match (addresses.as_slice(), given) {
             ([ip], Some(line)) if sure => Some((*ip, line)),
             (_, _) if sure => plan.only(place).and_then(|line| {
@@ -237,7 +238,8 @@ impl Correlate {
                 };
                 other.is_some_and(|other| *other.user == *user && other.event.is_some())
                     && !near.is_empty()
-                    && near.iter().take(64).all(here)
+                    && near.len() <= 64
+                    && near.iter().all(here)
             })
     }
 

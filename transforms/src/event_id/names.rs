@@ -38,4 +38,5 @@ names! {
     interface_in = "observer.ingress.interface.name", interface_out = "observer.egress.interface.name",
     network_type = "network.type",
     uid = "process.user.id",
+    executable = "process.executable",
 }

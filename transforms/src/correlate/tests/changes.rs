@@ -179,3 +179,26 @@ fn what_writes_no_file_is_not_the_author_of_an_edit_by_hand() {
         assert_eq!(text(edit, "pve.actor.kind"), "unknown");
     }
 }
+
+#[test]
+fn of_two_users_in_one_writing_a_call_that_makes_one_is_the_author_of_neither() {
+    let make = "POST /api2/extjs/access/users";
+    let user = |id, hash, at| difference("pve1", "PVE-3001", ("user", id), hash, at);
+    let out = run(
+        "",
+        [
+            writes("pve1", "192.0.2.20", "ops@pve", make, 10.0),
+            user("newbie@pve", "a", 11.5),
+            user("evil@pve", "a", 11.5),
+            writes("pve1", "192.0.2.20", "ops@pve", make, 100.0),
+            user("third@pve", "b", 101.5),
+        ],
+    );
+    for made in &out[1..3] {
+        assert_eq!(told(made), ["primary", "ambiguous", "-"]);
+        assert_eq!(text(made, "user.id"), "-");
+    }
+    // One alone is its own.
+    assert_eq!(told(&out[3]), ["primary", "direct", "192.0.2.20"]);
+    assert_eq!(text(&out[3], "pve.object.id"), "third@pve");
+}

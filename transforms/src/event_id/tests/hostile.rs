@@ -105,8 +105,25 @@ fn what_a_user_writes_under_the_name_of_a_daemon_is_not_believed() {
     };
     assert_eq!(code(&by("1000", "pvedaemon", text)), "PVE-0000");
     assert_eq!(code(&by("0", "pvedaemon", text)), "PVE-1001");
+    // Accounts of a directory have numbers of their own; 65534 is nobody, under whom daemons run.
+    assert_eq!(code(&by("1234500001", "pvedaemon", text)), "PVE-0000");
+    assert_eq!(code(&by("65534", "pvedaemon", text)), "PVE-1001");
+}
+
+#[test]
+fn only_sudo_and_su_themselves_speak_for_those_who_call_them() {
+    let by = |program: &str, file: &str, text: &str| {
+        let process = json!({"name": program, "user": {"id": "1000"}, "executable": file});
+        mapped(events![{"host": {"name": "pve1"}, "process": process, "message": text}]).remove(0)
+    };
     let su = "(to root) alice on pts/1";
-    assert_eq!(code(&by("1000", "su", su)), "PVE-1024");
+    assert_eq!(code(&by("su", "/usr/bin/su", su)), "PVE-1024");
+    let sudo = "alice : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/usr/sbin/qm destroy 104";
+    assert_eq!(code(&by("sudo", "/usr/bin/sudo", sudo)), "PVE-1023");
+    for file in ["/usr/bin/logger", "/home/mallory/xsudo", ""] {
+        assert_eq!(code(&by("sudo", file, sudo)), "PVE-0000", "{file}");
+        assert_eq!(code(&by("su", file, su)), "PVE-0000", "{file}");
+    }
 }
 
 #[test]
