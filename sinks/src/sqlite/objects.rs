@@ -32,7 +32,8 @@ pub(super) fn take(
     let (Some(kind), Some(id)) = (columns.object_type, columns.object_id) else {
         return Ok(());
     };
-    if columns.outcome == Some("failure") {
+    // What became of a call is not known where its outcome is not.
+    if matches!(columns.outcome, Some("failure" | "unknown")) && columns.kind != Some("state") {
         return Ok(());
     }
     let state = columns.kind == Some("state");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use pipeline::pve::Upid;
-use pipeline::{EventId, fields};
+use pipeline::{EventId, ValueRef, fields};
 
 use super::line::Resolved;
 use super::look;
@@ -13,16 +13,19 @@ use super::pool::{At, Pool, Window};
 use super::relay::WIDE;
 use super::{Correlate, SECOND};
 
-/// A difference is of the same act as a call at most so much earlier or later.
+/// The call of a difference comes at most so much earlier, and later only by its answer: what a call wrote was there before.
 const ACT: Window = Window {
     before: 15 * SECOND,
-    after: 15 * SECOND,
+    after: 6 * SECOND,
 };
 /// The journal's line comes before the answer, whose line has whole seconds.
 const SAID: Window = Window {
     before: SECOND,
     after: 5 * SECOND,
 };
+
+/// The tag that `pve_config` gives to what changed while it did not look.
+const WHILE_STOPPED: &str = "changed_while_stopped";
 
 /// Who did it, as far as the lines around it say.
 pub(super) enum Author {
@@ -85,7 +88,7 @@ impl Correlate {
         let mut lines: BTreeSet<At> = BTreeSet::new();
         let mut acts: BTreeSet<At> = BTreeSet::new();
         let mut writings: BTreeSet<(&str, u64)> = BTreeSet::new();
-        let mut many = false;
+        let mut many = self.is_vague(change);
         for key in &change.keys {
             let Some(pool) = self.pools.get(key) else {
                 continue;
@@ -136,13 +139,13 @@ impl Correlate {
                 false => self.hosts.skew(host, &change.host, change.time),
             };
             match skew {
-                Some(skew) if (line.0 - skew - at).abs() <= ACT.before => {
+                Some(skew) if ACT.holds(line.0 - skew - at) => {
                     near.push((line.0 - skew, line.1));
                 }
                 Some(_) => {}
                 None => {
                     wide.push(*line);
-                    if (line.0 - at).abs() <= ACT.before {
+                    if ACT.holds(line.0 - at) {
                         near.push(*line);
                     }
                 }
@@ -204,6 +207,21 @@ impl Correlate {
             _ if plan.lines.is_empty() && wide.is_empty() => Author::Nobody,
             _ => Author::Several(candidates, evidence),
         }
+    }
+
+    /// Whether it is not known when it was written: while nobody looked, or at some time before the API was asked again. Any
+    /// call before may be its author.
+    fn is_vague(&self, change: &super::change::Change) -> bool {
+        change.event.as_ref().is_some_and(|event| {
+            let stopped = match event.get(fields::TAGS) {
+                Some(ValueRef::List(tags)) => tags
+                    .iter()
+                    .any(|tag| tag.as_ref().as_str() == Some(WHILE_STOPPED)),
+                Some(ValueRef::Str(tag)) => tag == WHILE_STOPPED,
+                _ => false,
+            };
+            stopped || change.is_difference() && event.str(NAMES.origin) == Some("api")
+        })
     }
 
     /// How many differences among these are of the same writing as `change`; two are as many as more.

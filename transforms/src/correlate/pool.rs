@@ -24,6 +24,13 @@ pub(super) struct Window {
     pub(super) after: i64,
 }
 
+impl Window {
+    /// Whether a line that is so much later than an act [ns] lies in it.
+    pub(super) fn holds(self, later: i64) -> bool {
+        (-self.before..=self.after).contains(&later)
+    }
+}
+
 /// Acts of one kind by one user on one object, and the lines that fit such an act.
 #[derive(Debug, Default)]
 pub(super) struct Pool {

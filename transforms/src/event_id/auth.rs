@@ -193,7 +193,9 @@ pub(super) fn ssh(line: Line<'_>) -> Option<Seen> {
     let text = line.text;
     if let Some(rest) = text.strip_prefix("Accepted ") {
         let (_, rest) = rest.split_once(" for ")?;
-        let (user, address, port) = user_from(rest)?;
+        // Whoever was let in has an account, and its name no blank; what follows may hold words of a certificate.
+        let (user, rest) = rest.split_once(" from ")?;
+        let (address, port) = address_port(rest);
         let seen = Seen::new("PVE-1020", "success")
             .object("user", user)
             .user(user);
@@ -279,9 +281,14 @@ pub(super) fn ssh(line: Line<'_>) -> Option<Seen> {
 fn user_from(rest: &str) -> Option<(&str, &str, Option<i64>)> {
     let rest = rest.strip_prefix("invalid user ").unwrap_or(rest);
     let (user, rest) = rest.rsplit_once(" from ")?;
+    let (address, port) = address_port(rest);
+    Some((user, address, port))
+}
+
+fn address_port(rest: &str) -> (&str, Option<i64>) {
     let (address, rest) = rest.split_once(" port ").unwrap_or((rest, ""));
     let port = rest.split(|c: char| !c.is_ascii_digit()).next();
-    Some((user, address, port.and_then(|port| port.parse().ok())))
+    (address, port.and_then(|port| port.parse().ok()))
 }
 
 fn with_port(seen: Seen, port: Option<i64>) -> Seen {

@@ -256,15 +256,25 @@ fn graph(root: &Root, found: &Found, args: &Args, token: Option<&str>) -> String
         ),
         false => String::new(),
     };
+    // Users and permissions stand in a file that `pve_config` reads at once; asked again every minute they would be told twice.
+    let (users, collect) = match found.config {
+        true => (
+            "",
+            "\ncollect = [\"tasks\", \"cluster_log\", \"status\", \"inventory\"]",
+        ),
+        false => (", users and permissions", ""),
+    };
     text.source(
         token.is_some(),
         "cluster",
-        "All nodes by their API: tasks, cluster log, status, names and pools of guests, users and permissions. A token is made so:\n\
+        &format!(
+            "All nodes by their API: tasks, cluster log, status, names and pools of guests{users}. A token is made so:\n\
          \x20 pveum user add audit@pve && pveum user token add audit@pve trail\n\
          \x20 pveum role add PvetrailSyslog --privs Sys.Syslog     (without it: only its own entries of the cluster log)\n\
-         \x20 pveum acl modify / --users audit@pve --tokens 'audit@pve!trail' --roles PVEAuditor,PvetrailSyslog",
+         \x20 pveum acl modify / --users audit@pve --tokens 'audit@pve!trail' --roles PVEAuditor,PvetrailSyslog"
+        ),
         &format!(
-            "type = \"pve_api\"\nendpoint = {}\ntoken = \"{}=${{cred:pve_token}}\"{tls}",
+            "type = \"pve_api\"\nendpoint = {}\ntoken = \"{}=${{cred:pve_token}}\"{tls}{collect}",
             quoted(endpoint),
             token.unwrap_or("audit@pve!trail"),
         ),

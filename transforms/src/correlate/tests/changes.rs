@@ -202,3 +202,43 @@ fn of_two_users_in_one_writing_a_call_that_makes_one_is_the_author_of_neither() 
     assert_eq!(told(&out[3]), ["primary", "direct", "192.0.2.20"]);
     assert_eq!(text(&out[3], "pve.object.id"), "third@pve");
 }
+
+#[test]
+fn what_changed_while_nobody_looked_is_nobody_s_for_sure() {
+    let acl = "PUT /api2/extjs/access/acl";
+    let mut late = difference(
+        "pve1",
+        "PVE-3032",
+        ("acl", "/|evil@pve|Administrator"),
+        "a",
+        11.5,
+    );
+    late["tags"] = json!(["changed_while_stopped"]);
+    let mut polled = difference("pve1", "PVE-3032", ("acl", "/|b@pve|PVEAdmin"), "b", 101.5);
+    polled["pve.origin"] = json!("api");
+    let out = run(
+        "",
+        [
+            writes("pve1", "192.0.2.20", "ops@pve", acl, 10.0),
+            late,
+            writes("pve1", "192.0.2.20", "ops@pve", acl, 100.0),
+            polled,
+        ],
+    );
+    for change in [&out[1], &out[3]] {
+        assert_eq!(told(change), ["primary", "ambiguous", "-"]);
+        assert_eq!(text(change, "user.id"), "-");
+    }
+}
+
+#[test]
+fn a_call_after_a_change_did_not_make_it() {
+    let out = run(
+        "",
+        [
+            difference("pve1", "PVE-2114", ("ct", "200"), "a", 10.0),
+            writes("pve1", "192.0.2.20", "ops@pve", CT, 20.0),
+        ],
+    );
+    assert_eq!(told(&out[0]), ["primary", "none", "-"]);
+}

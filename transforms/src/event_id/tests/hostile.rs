@@ -291,3 +291,13 @@ fn the_connection_tracker_shares_the_file() {
     );
     assert_eq!(event["pve"]["origin"], "firewall");
 }
+
+#[test]
+fn the_name_of_a_certificate_is_no_address() {
+    let event = line(
+        "sshd",
+        "Accepted publickey for root from 192.0.2.5 port 222 ssh2: RSA-CERT SHA256:x ID alice from 203.0.113.9 port 22 (serial 0) CA RSA SHA256:y",
+    );
+    assert_eq!(event["source"]["ip"], "192.0.2.5");
+    assert_eq!(event["user"]["id"], "root");
+}
