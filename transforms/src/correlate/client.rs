@@ -6,8 +6,9 @@ use super::basis::make_evidence;
 use super::pool::Window;
 use super::{Correlate, SECOND, look};
 
-/// So long the record of a console may come after the line of its client: lists of tasks are read every few seconds.
-const WAIT: std::time::Duration = std::time::Duration::from_secs(8);
+/// So long a client waits: the record of its console may come a few seconds after its line, for lists of tasks are read so
+/// often, and which of the console's records is told is decided ten seconds after the first of them.
+const WAIT: std::time::Duration = std::time::Duration::from_secs(20);
 /// Most clients that wait.
 const MOST: usize = 1_000;
 
