@@ -68,9 +68,10 @@ fn the_demo_needs_nothing_and_leaves_nothing() {
     let events = shown.lines().filter(|line| !line.starts_with("──")).count();
     // What the journal said and the cluster's log says again is told once.
     assert!((2500..=3000).contains(&events), "{events}: {told}");
+    // Ten guests, and a backup of one of them.
     assert!(
         told.contains(&format!("{events} events in "))
-            && told.contains("10 deletions")
+            && told.contains("11 deletions")
             && told.contains("of the failed logins came from 203.0.113."),
         "{told}"
     );
