@@ -499,7 +499,7 @@ fn the_engine_finds_what_the_definition_says() {
 }
 
 #[test]
-#[ignore = "long: 100 000 streams"]
+#[ignore = "minutes, and 18 of 100 000 differ today: cargo test --release -p transforms anomaly::reference -- --ignored"]
 fn the_engine_finds_what_the_definition_says_in_many_streams() {
     agree(0..100_000);
 }
