@@ -8,6 +8,8 @@
 //! Event time decides, never arrival: a rule fires exactly when its definition says, whatever the order in which events come.
 
 mod alert;
+#[cfg(test)]
+mod bounds;
 mod codec;
 mod engine;
 mod judge;

@@ -44,6 +44,13 @@ pub(super) struct Memory {
     pub(super) degraded: bool,
 }
 
+impl Memory {
+    /// Something was given up or left out: what the rule finds may be less than there is.
+    pub(super) fn degrade(&mut self) {
+        self.degraded = true;
+    }
+}
+
 /// All rules.
 pub(super) struct Engine {
     pub(super) rules: Vec<Watched>,
@@ -228,10 +235,10 @@ impl Engine {
 
     /// After a group was used: when it wants to be looked at again, and what it costs.
     fn rest(&mut self, n: usize, slot: u32) {
-        let spec = std::sync::Arc::clone(&self.rules[n].spec);
         let store = &mut self.memory[n].store;
         store.settle(slot);
         let Some(group) = store.get(slot) else { return };
+        let spec = alerts::of_group(&self.rules[n].spec, &group.key);
         let held = is_missing(&group.extra);
         let alert = group.alert.as_ref().map(|alert| alert.due(&spec, held));
         let due = alert.unwrap_or(i64::MAX).min(forget_at(&spec, group));

@@ -1,14 +1,35 @@
 //! From a firing to its alert, and to the rules that wait for it.
 
+use std::sync::Arc;
+
 use pipeline::Event;
 
 use super::{DEEPEST, Engine, MOST_OPEN};
 use crate::anomaly::alert::{self, Alert, Around, Told, Turn};
 use crate::anomaly::rows::Firing;
-use crate::anomaly::spec::{Measure, Shape, Spec};
+use crate::anomaly::spec::{Measure, SECOND, Shape, Spec};
 
 /// The group of the alert that tells of too many.
 const OVERFLOW: &str = "\"overflow\"";
+/// That alert stays open at least so long after the last one too many [ns].
+const OVERFLOW_OPEN: i64 = 900 * SECOND;
+
+/// The rule as far as its alert of too many goes: it does not end with every pause of the flood.
+fn patient(spec: &Spec) -> Spec {
+    Spec {
+        single: false,
+        resolve_after: spec.resolve_after.max(OVERFLOW_OPEN),
+        ..spec.clone()
+    }
+}
+
+/// How long the alerts of a group live.
+pub(super) fn of_group(spec: &Arc<Spec>, key: &str) -> Arc<Spec> {
+    match key {
+        OVERFLOW => Arc::new(patient(spec)),
+        _ => Arc::clone(spec),
+    }
+}
 
 impl Engine {
     /// Puts a firing into the alert it belongs to, or opens one, and feeds rules that wait for this one.
@@ -20,7 +41,7 @@ impl Engine {
         event: Option<&Event>,
         depth: usize,
     ) {
-        let spec = std::sync::Arc::clone(&self.rules[n].spec);
+        let spec = Arc::clone(&self.rules[n].spec);
         // What fires by the passing of time speaks of the newest event of its alert.
         let held = match event {
             Some(_) => None,
@@ -81,7 +102,7 @@ impl Engine {
         let Some(group) = self.memory[n].store.get_mut(slot) else {
             return;
         };
-        let key = std::sync::Arc::clone(&group.key);
+        let key = Arc::clone(&group.key);
         if let Some(alert) = &mut group.alert
             && !spec.single
             && alert.takes(spec, firing)
@@ -103,14 +124,14 @@ impl Engine {
             return;
         }
         let memory = &mut self.memory[n];
-        if memory.store.open + memory.singles.len() >= MOST_OPEN && &*key != OVERFLOW {
+        if memory.store.open + memory.singles.len() >= MOST_OPEN {
             return self.overflow(n, firing, around);
         }
         let id = alert::id(&self.cluster, &spec.id, &key, firing.at.id);
         let alert = Alert::open(id, spec, firing, around);
         let told = Told {
             rule: n,
-            group: std::sync::Arc::clone(&key),
+            group: Arc::clone(&key),
             turn: Turn::Opened,
             at: firing.at.time,
             alert: alert.clone(),
@@ -141,7 +162,7 @@ impl Engine {
             let turn = before.resolve(at.min(watermark.max(before.last.time)));
             let told = Told {
                 rule: n,
-                group: std::sync::Arc::clone(&key),
+                group: Arc::clone(&key),
                 turn,
                 at,
                 alert: *before,
@@ -151,10 +172,10 @@ impl Engine {
     }
 
     /// One alert more than may be open: it is counted in the one that tells of too many.
-    pub(super) fn overflow(&mut self, n: usize, firing: &Firing, around: Around<'_>) {
-        let spec = std::sync::Arc::clone(&self.rules[n].spec);
+    fn overflow(&mut self, n: usize, firing: &Firing, around: Around<'_>) {
+        let spec = patient(&self.rules[n].spec);
         let memory = &mut self.memory[n];
-        memory.degraded = true;
+        memory.degrade();
         let slot = match memory.store.find(OVERFLOW) {
             Some(slot) => slot,
             None => memory.store.add(OVERFLOW),
@@ -168,27 +189,40 @@ impl Engine {
             distinct: false,
             ..around
         };
-        let count = memory
-            .store
-            .get(slot)
-            .and_then(|group| group.alert.as_ref())
-            .map_or(0, |alert| alert.overflow);
-        if count == 0 {
-            self.alert(n, slot, &spec, &flood, around);
-        }
-        if let Some(group) = self.memory[n].store.get_mut(slot)
-            && let Some(alert) = &mut group.alert
-        {
-            alert.overflow += 1;
-            alert.last = alert.last.max(firing.at);
-            alert.count = alert.overflow;
-            if count == 0
-                && let Some(told) = self.told.last_mut()
-                && told.rule == n
-            {
-                told.alert.overflow = 1;
+        let Some(group) = memory.store.get_mut(slot) else {
+            return;
+        };
+        let opened;
+        let turn = match &mut group.alert {
+            Some(alert) if alert.is_open() || alert.takes(&spec, &flood) => {
+                let was_open = alert.is_open();
+                let turn = alert.more(&spec, &flood, around);
+                alert.overflow += 1;
+                opened = !was_open && alert.is_open();
+                turn
             }
+            _ => {
+                let id = alert::id(&self.cluster, &spec.id, OVERFLOW, firing.at.id);
+                let mut alert = Alert::open(id, &spec, &flood, around);
+                alert.overflow = 1;
+                group.alert = Some(Box::new(alert));
+                opened = true;
+                *memory.fired.entry(spec.grade.word()).or_default() += 1;
+                Some(Turn::Opened)
+            }
+        };
+        if let Some(turn) = turn
+            && let Some(alert) = &group.alert
+        {
+            self.told.push(Told {
+                rule: n,
+                group: Arc::clone(&group.key),
+                turn,
+                at: firing.at.time,
+                alert: (**alert).clone(),
+            });
         }
+        memory.store.open += usize::from(opened);
         self.rest(n, slot);
     }
 
@@ -204,7 +238,7 @@ impl Engine {
             let turn = alert.resolve(at);
             self.told.push(Told {
                 rule: n,
-                group: std::sync::Arc::clone(&group.key),
+                group: Arc::clone(&group.key),
                 turn,
                 at,
                 alert: (**alert).clone(),

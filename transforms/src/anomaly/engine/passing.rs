@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use pipeline::{EventId, Time};
 
+use super::alerts::of_group;
 use super::{Engine, forget_at, horizon, is_missing, single};
 use crate::anomaly::alert::{Told, Turn};
 use crate::anomaly::rows::Firing;
@@ -97,8 +98,10 @@ impl Engine {
 
     /// A group whose time is up.
     pub(super) fn look(&mut self, n: usize, slot: u32) {
-        let rule = self.rules[n].clone();
-        let spec = &*rule.spec;
+        let Some(group) = self.memory[n].store.get(slot) else {
+            return;
+        };
+        let spec = &*of_group(&self.rules[n].spec, &group.key);
         let mut firings = std::mem::take(&mut self.firings);
         self.decide(n, spec, slot, &mut firings);
         for firing in firings.drain(..) {
