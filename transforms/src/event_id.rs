@@ -221,7 +221,7 @@ fn shorten(event: &mut Event) {
 }
 
 /// The part of the name of a host before its domain; an address has none.
-fn short(name: &str) -> &str {
+pub(crate) fn short(name: &str) -> &str {
     match name.split_once('.') {
         Some((first, _)) if !first.is_empty() && name.parse::<std::net::IpAddr>().is_err() => first,
         _ => name,

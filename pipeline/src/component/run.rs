@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::clock::Time;
 use crate::event::Event;
 use crate::events::Events;
+use crate::mark::LaneId;
 use crate::outputs::Outputs;
 use crate::source_out::SourceOut;
 use crate::telemetry::ComponentMetrics;
@@ -37,6 +38,9 @@ pub trait Stateful: Send {
     fn apply_all(&mut self, _events: &mut Vec<Event>, _out: &mut Outputs) -> bool {
         false
     }
+    /// Said before each batch, also an empty one: by which lane it comes, and that with it everything of that lane up to
+    /// `seen_to` has come, by the clock of whoever reads it.
+    fn heard(&mut self, _lane: LaneId, _seen_to: Time) {}
     /// Event time has moved on to `watermark`, also by idle marks.
     fn advance(&mut self, watermark: Time, out: &mut Outputs);
     /// Whether event time is to be made of the times of events (`detection.md` 3): the newest of each lane minus how late its

@@ -280,3 +280,49 @@ fn a_failed_output_brings_the_saved_state_back() {
     let counts = bench.save();
     assert_eq!((counts.rollbacks, counts.replayed), (1, 1));
 }
+
+/// Notes by which lanes batches come.
+struct Hears(Arc<Mutex<Vec<(LaneId, Time)>>>);
+
+impl Stateful for Hears {
+    fn apply(&mut self, event: Event, out: &mut Outputs) {
+        out.emit(event);
+    }
+
+    fn heard(&mut self, lane: LaneId, seen_to: Time) {
+        self.0.lock().push((lane, seen_to));
+    }
+
+    fn advance(&mut self, _: Time, _: &mut Outputs) {}
+
+    fn save(&self, _: &mut Vec<u8>) {}
+
+    fn load(&mut self, _: &[u8]) -> Result<(), StateError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_transform_hears_how_far_each_lane_was_handed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&heard);
+    let setup = Setup {
+        build: Box::new(move || Ok(Box::new(Hears(Arc::clone(&hears))))),
+        ..setup(folder.path(), "hears")
+    };
+    let mut out = Outputs::new("hears", false);
+    out.set_now(NOW);
+    let (mut wrapper, _) = Wrapper::open(setup, NOW, &mut out).unwrap();
+    let (first, second) = (LaneId::new("hears", "a"), LaneId::new("hears", "b"));
+    for (lane, seen_to) in [(first, NOW), (second, Time(NOW.0 + 1))] {
+        let mark = Mark {
+            lane,
+            start: 1,
+            seen_to,
+            idle: true,
+        };
+        wrapper.feed(0, Batch::empty(mark, Ack::nobody()), &mut out);
+    }
+    assert_eq!(*heard.lock(), [(first, NOW), (second, Time(NOW.0 + 1))]);
+}

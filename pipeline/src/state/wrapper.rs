@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::book::Book;
 use super::file::{self, Made, StateTrouble};
-use super::lanes::Lanes;
+use super::lanes::{Lanes, NO_OPINION};
 use crate::ack::Ack;
 use crate::batch::Batch;
 use crate::clock::Time;
@@ -198,6 +198,9 @@ impl Wrapper {
         self.counts.replayed += (received - events.len()) as u64;
         if self.dated {
             self.lanes.date(lane, &events, batch.mark.idle, now);
+        }
+        if batch.mark.seen_to != NO_OPINION {
+            self.transform.heard(batch.mark.lane, batch.mark.seen_to);
         }
         self.careful = self.careful.saturating_sub(1);
         let one_by_one = self.careful > 0 || !self.suspects.is_empty();

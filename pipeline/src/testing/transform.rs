@@ -108,6 +108,8 @@ pub struct StatefulBench {
     transform: Box<dyn Stateful>,
     type_name: &'static str,
     now: Time,
+    /// Lanes, and whether they say that they have nothing more to read when the clock moves.
+    lanes: Vec<(LaneId, bool)>,
 }
 
 /// A transform that remembers, configured by `toml`, its own keys only.
@@ -128,6 +130,7 @@ pub fn stateful_in<C: StatefulConfig>(toml: &str, data_dir: &std::path::Path) ->
         transform,
         type_name: C::TYPE,
         now: START,
+        lanes: Vec::new(),
     }
 }
 
@@ -141,10 +144,20 @@ fn build(config: &dyn AnyConfig, cx: &Context) -> Box<dyn Stateful> {
 
 impl StatefulBench {
     /// Feeds events as the engine does: together, or one by one if the transform wants that.
-    pub fn feed(&mut self, mut events: Vec<Event>) -> Outcome {
+    pub fn feed(&mut self, events: Vec<Event>) -> Outcome {
+        self.feed_by("test", events)
+    }
+
+    /// The same by a lane of that name.
+    pub fn feed_by(&mut self, lane: &str, mut events: Vec<Event>) -> Outcome {
         let names = Names::of(&events);
         let mut out = Outputs::new(self.type_name, true);
         out.set_now(self.now);
+        let lane = LaneId::new("test", lane);
+        if !self.lanes.iter().any(|(known, _)| *known == lane) {
+            self.lanes.push((lane, true));
+        }
+        self.transform.heard(lane, self.now);
         if self.transform.apply_all(&mut events, &mut out) {
             events.append(&mut out.emitted);
             out.emitted = events;
@@ -162,9 +175,19 @@ impl StatefulBench {
         self.now = self.now.after(time);
         let mut out = Outputs::new(self.type_name, true);
         out.set_now(self.now);
+        for (lane, _) in self.lanes.iter().filter(|(_, idle)| *idle) {
+            self.transform.heard(*lane, self.now);
+        }
         self.transform.advance(self.now, &mut out);
         self.transform.tick(&mut out);
         Outcome::new(Names::of(&[]), &self.config.outputs(), out)
+    }
+
+    /// The lane of that name says no more that it has nothing left to read, as while its source cannot read.
+    pub fn hush(&mut self, lane: &str) {
+        let lane = LaneId::new("test", lane);
+        self.lanes.retain(|(known, _)| *known != lane);
+        self.lanes.push((lane, false));
     }
 
     /// Saves it, forgets it, and loads it into a fresh one.

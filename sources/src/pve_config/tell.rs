@@ -21,7 +21,11 @@ pub(super) struct Change {
     pub(super) at: Time,
     /// The file, in full.
     pub(super) path: String,
+    /// The node in whose folder it lies, or the one that saw it.
     pub(super) host: String,
+    /// The one that saw it: `at` is by its clock. Empty in what was written down before this was said.
+    #[serde(default)]
+    pub(super) observer: String,
     /// Hashes of what the file says; empty where it is not there.
     pub(super) before: String,
     pub(super) after: String,
@@ -63,6 +67,7 @@ impl About<'_> {
                 at: self.at,
                 path: path.clone(),
                 host: doc.node.clone().unwrap_or_else(|| self.host.to_owned()),
+                observer: self.host.to_owned(),
                 before: before.clone(),
                 after: after.clone(),
                 modified: doc.modified,
@@ -77,6 +82,7 @@ impl About<'_> {
 /// Makes events.
 pub(super) struct Teller {
     cluster: String,
+    observer: Field,
     origin: Field,
     path: Field,
     hash: Field,
@@ -98,6 +104,7 @@ impl Teller {
     pub(super) fn new(cluster: &str) -> Teller {
         Teller {
             cluster: cluster.to_owned(),
+            observer: Field::new("observer.hostname"),
             origin: Field::new("pve.origin"),
             path: Field::new("file.path"),
             hash: Field::new("file.hash.sha256"),
@@ -137,6 +144,9 @@ impl Teller {
         let mut event = Event::new(self.event_id(change), change.at);
         event.set_str(fields::MESSAGE, &sentence(change));
         event.set_str(fields::HOST_NAME, &change.host);
+        if !change.observer.is_empty() {
+            event.set_str(self.observer, &change.observer);
+        }
         event.set(self.origin, "config");
         event.set(self.class, Value::List(vec![what.way.name().into()]));
         event.set_str(self.path, &change.path);

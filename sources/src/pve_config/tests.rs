@@ -154,14 +154,23 @@ async fn a_guest_that_moves_is_one_change_and_others_come_and_go() {
     fs::remove_file(tree.at("nodes/pve1/lxc/300.conf")).unwrap();
     tree.write("nodes/pve2/qemu-server/301.conf", "cores: 1\n");
     bench.until(|events| real(events).len() >= 3).await;
+    let events = bench.stop().await;
     assert_eq!(
-        words(&bench.stop().await),
+        words(&events),
         [
             "ct 300 deletion hostname:db>-",
             "vm 210 change node:pve1>pve2",
             "vm 301 creation cores:->1",
         ]
     );
+    // In whose folder the file lies, and by whose clock it was seen.
+    let told = real(&events);
+    let mut others = told
+        .iter()
+        .filter(|event| text(event, "pve.object.id") == "301");
+    let other = others.next().unwrap();
+    assert_eq!(text(other, "host.name"), "pve2");
+    assert_eq!(text(other, "observer.hostname"), "pve1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

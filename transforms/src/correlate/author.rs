@@ -11,6 +11,7 @@ use super::look;
 use super::names::NAMES;
 use super::pool::{At, Pool, Window};
 use super::relay::WIDE;
+use super::sessions::CLOCKS;
 use super::{Correlate, SECOND};
 
 /// The call of a difference comes at most so much earlier, and later only by its answer: what a call wrote was there before.
@@ -134,21 +135,13 @@ impl Correlate {
             let Some(host) = host_of(&line.1) else {
                 continue;
             };
-            let skew = match host == &*change.host {
-                true => Some(0),
-                false => self.hosts.skew(host, &change.host, change.time),
-            };
-            match skew {
+            match self.hosts.ahead(host, &change.host, change.time) {
                 Some(skew) if ACT.holds(line.0 - skew - at) => {
                     near.push((line.0 - skew, line.1));
                 }
                 Some(_) => {}
-                None => {
-                    wide.push(*line);
-                    if ACT.holds(line.0 - at) {
-                        near.push(*line);
-                    }
-                }
+                // When that was by the clock of who saw the difference nobody knows: it may be its author, and is not told so.
+                None => wide.push(*line),
             }
         }
         near.sort_unstable();
@@ -281,7 +274,9 @@ impl Correlate {
         user: &str,
         ip: Option<IpAddr>,
     ) -> Option<(Option<IpAddr>, EventId)> {
-        self.tasks_around(difference).into_iter().find_map(|no| {
+        // Where clocks were not compared, it may have been any that ran within what they are taken to differ at most.
+        let found = self.tasks_around(difference, CLOCKS);
+        found.into_iter().find_map(|no| {
             let task = self.tasks.get(&no)?;
             let upid = Upid::parse(&task.upid).ok()?;
             let from = task.basis.as_ref().and_then(|basis| basis.ip);
@@ -295,12 +290,13 @@ impl Correlate {
 
     /// The task that a difference is part of.
     pub(super) fn task_around(&self, difference: u64) -> Option<EventId> {
-        let found = self.tasks_around(difference);
+        let found = self.tasks_around(difference, 60 * SECOND);
         found.into_iter().find_map(|task| self.record(task))
     }
 
-    /// Tasks that may have written a difference, the newest first.
-    fn tasks_around(&self, difference: u64) -> Vec<u64> {
+    /// Tasks that may have written a difference, the newest first; `open` is how much the clock of another node may differ
+    /// with which that of the difference was not compared [ns].
+    fn tasks_around(&self, difference: u64, open: i64) -> Vec<u64> {
         let Some((difference, event)) = self
             .changes
             .get(&difference)
@@ -319,12 +315,14 @@ impl Correlate {
         let whole = comes_or_goes
             || matches!(event.get(NAMES.change_keys), Some(pipeline::ValueRef::List([key])) if key.as_ref().as_str() == Some("lock"));
         self.tasks_with(&vmid.to_string(), whole, |upid, ended| {
-            // The start is by the clock of its node, which may be another one.
-            let clocks = if upid.node == &*difference.host {
-                0
-            } else {
-                60 * SECOND
-            };
+            // Start and end are by the clock of its node, which may be another one.
+            let ahead = self
+                .hosts
+                .ahead(upid.node, &difference.host, difference.time);
+            let (at, clocks) = (
+                at + ahead.unwrap_or(0),
+                if ahead.is_some() { 0 } else { open },
+            );
             let near = |other: i64| (at - other).abs() <= 15 * SECOND + clocks;
             let during = at >= upid.start.0 - clocks && ended.is_none_or(|end| at <= end + clocks);
             near(upid.start.0) || ended.is_some_and(near) || (whole && during)

@@ -18,6 +18,7 @@ use super::{Correlate, Due, SECOND};
 pub(super) struct Change {
     pub(super) id: EventId,
     pub(super) time: Time,
+    /// By whose clock: the node that told it, and of a difference the one that saw the file, wherever that lies.
     pub(super) host: Box<str>,
     /// Its author; empty for a difference.
     pub(super) user: Box<str>,
@@ -142,10 +143,14 @@ impl Correlate {
         }
         let text = |field: Field| event.str(field).unwrap_or_default();
         let writing = format!("{}\n{}", text(NAMES.file_path), text(NAMES.file_hash));
+        let clock = match event.str(NAMES.observer) {
+            Some(observer) => crate::event_id::short(observer),
+            None => text(fields::HOST_NAME),
+        };
         let change = Change {
             id: event.id(),
             time: event.timestamp(),
-            host: text(fields::HOST_NAME).into(),
+            host: clock.into(),
             user: Box::default(),
             keys,
             local: false,

@@ -143,14 +143,32 @@ impl Hosts {
         samples.push((difference, at));
     }
 
-    /// How far the clock of `a` is ahead of that of `b` [ns], if two calls say the same.
+    /// How far the clock of `a` is ahead of that of `b` [ns], if two calls say the same, whichever of them relayed these.
     pub(super) fn skew(&self, a: &str, b: &str, at: Time) -> Option<i64> {
+        let there = self.relayed(a, b, at);
+        let back = self.relayed(b, a, at).map(|(skew, when)| (-skew, when));
+        match (there, back) {
+            (Some(there), Some(back)) if there.1 < back.1 => Some(back.0),
+            (there, back) => there.or(back).map(|(skew, _)| skew),
+        }
+    }
+
+    /// The same by calls that `a` relayed, and when that was seen.
+    fn relayed(&self, a: &str, b: &str, at: Time) -> Option<(i64, Time)> {
         let samples = self.skews.get(&(Box::from(a), Box::from(b)))?;
         let [.., (before, _), (last, when)] = samples.as_slice() else {
             return None;
         };
         let fresh = at.0.abs_diff(when.0) <= FRESH as u64;
-        (fresh && (before - last).abs() <= AGREE).then_some(*last)
+        (fresh && (before - last).abs() <= AGREE).then_some((*last, *when))
+    }
+
+    /// The same, where `a` and `b` may be one node.
+    pub(super) fn ahead(&self, a: &str, b: &str, at: Time) -> Option<i64> {
+        match a == b {
+            true => Some(0),
+            false => self.skew(a, b, at),
+        }
     }
 
     pub(super) fn save(&self, to: &mut Vec<u8>) {

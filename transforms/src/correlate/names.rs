@@ -47,4 +47,5 @@ names! {
     target_domain = "user.target.domain",
     group_name = "group.name",
     firewall_rule = "pve.firewall.rule",
+    observer = "observer.hostname",
 }

@@ -1,6 +1,7 @@
 //! The rules one by one, on events with exactly the fields that `event_id` gives.
 
 mod changes;
+mod clocks;
 mod logins;
 mod made;
 mod relays;
