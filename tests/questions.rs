@@ -17,7 +17,7 @@ struct Day {
 }
 
 /// Told once for all tests of this file.
-static DAY: LazyLock<Day> = LazyLock::new(|| tell(7));
+static DAY: LazyLock<Day> = LazyLock::new(|| tell(7, None));
 
 fn pvetrail(args: &[&str]) -> Output {
     let program =
@@ -33,20 +33,16 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn tell(seed: u64) -> Day {
+/// The day of a seed that begins at `start`, or that ends now.
+fn tell(seed: u64, start: Option<&str>) -> Day {
     let folder = tempfile::tempdir().unwrap();
     let truth = folder.path().join("truth.jsonl");
     let store = folder.path().join("store");
     let seed = seed.to_string();
-    let told = pvetrail(&[
-        "demo",
-        "--seed",
-        &seed,
-        "--store",
-        text(&store),
-        "--truth",
-        text(&truth),
-    ]);
+    let mut words = vec!["demo", "--seed", &seed, "--store", text(&store)];
+    words.extend(["--truth", text(&truth)]);
+    words.extend(start.iter().flat_map(|start| ["--start", start]));
+    let told = pvetrail(&words);
     assert!(
         told.status.success(),
         "{}",
@@ -266,6 +262,26 @@ fn consoles_that_were_opened() {
     }
 }
 
+/// Nobody asked for this one: the file was changed by hand, and nothing says by whom.
+fn edited_by_hand(day: &Day) {
+    let rows = day.ask(&["--code", "7001"]);
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0]["pve"]["source"]["attribution"], "none");
+    assert!(rows[0]["user"]["id"].is_null(), "{}", rows[0]);
+}
+
+#[test]
+fn an_edit_by_hand_is_in_the_day_whenever_it_begins() {
+    // Before, while and after it is the time of day at which somebody edits.
+    for start in [
+        "2026-11-24T13:59:00Z",
+        "2026-11-24T14:25:00Z",
+        "2026-11-24T15:05:00Z",
+    ] {
+        edited_by_hand(&tell(7, Some(start)));
+    }
+}
+
 #[test]
 fn what_changed_on_an_object() {
     // The right to do everything, given by the stolen account to its new token.
@@ -281,11 +297,7 @@ fn what_changed_on_an_object() {
         "{}",
         rows[0]
     );
-    // Nobody asked for this one: the file was changed by hand, and nothing says by whom.
-    let rows = DAY.ask(&["--code", "7001"]);
-    assert_eq!(rows.len(), 1);
-    assert_eq!(rows[0]["pve"]["source"]["attribution"], "none");
-    assert!(rows[0]["user"]["id"].is_null(), "{}", rows[0]);
+    edited_by_hand(&DAY);
     // Old and new, key by key.
     let rows = DAY.ask(&["--action", "vm-config-change", "--explode"]);
     let memory = rows.iter().filter(|row| row["key"] == "memory");
@@ -300,7 +312,7 @@ fn nobody_is_accused_of_what_another_did() {
         let day = match seed {
             7 => &*DAY,
             _ => {
-                other = tell(seed);
+                other = tell(seed, None);
                 &other
             }
         };

@@ -214,3 +214,21 @@ fn the_truth_has_the_ids_of_the_events() {
         }
     }
 }
+
+#[test]
+fn what_happens_once_a_day_happens_at_whatever_time_the_day_begins() {
+    for hour in 0..24 {
+        let start = laws(7).start + (4 * hour + 1) * 15 * 60 * 1000;
+        let entries = day(Laws { start, ..laws(7) });
+        let count = |what: &str| {
+            entries
+                .iter()
+                .filter(|(_, text)| text.contains(what))
+                .count()
+        };
+        assert_eq!(count("/etc/pve/datacenter.cfg"), 1, "hour {hour}");
+        assert_eq!(count("COMMAND=/usr/sbin/qm list"), 1, "hour {hour}");
+        assert_eq!(count("got crm command"), 1, "hour {hour}");
+        assert!(count("starting new backup job") >= 3, "hour {hour}");
+    }
+}

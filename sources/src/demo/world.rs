@@ -268,9 +268,9 @@ impl World {
         for node in 0..self.nodes.len() {
             let first = self.random.i64(0..20 * SECOND);
             self.plan(first, Act::Daemon(node));
-            let backup = until_hour(self.now, 1) + self.random.i64(0..3 * SECOND);
+            let backup = until(self.now, HOUR + self.random.i64(0..3 * SECOND));
             self.plan(backup, Act::Backup(node));
-            let update = until_hour(self.now, 3) + self.random.i64(0..HOUR);
+            let update = until(self.now, 3 * HOUR + self.random.i64(0..HOUR));
             self.plan(update, Act::Update(node));
             if self.nodes.len() > 1 {
                 let replicate = self.random.i64(0..15 * MINUTE);
@@ -284,7 +284,7 @@ impl World {
         let automation = self.random.i64(20 * SECOND..60 * SECOND);
         self.plan(automation, Act::Automate);
         for (hour, act) in [(10, Act::Shell), (11, Act::Ha), (15, Act::Edit)] {
-            let at = until_hour(self.now, hour) + self.random.i64(0..50 * MINUTE);
+            let at = until(self.now, hour * HOUR + self.random.i64(0..50 * MINUTE));
             self.plan(at, act);
         }
         if self.laws.attacks {
@@ -488,6 +488,12 @@ impl World {
 
 /// From `now` to the next full `hour` of local time [ms].
 pub(super) fn until_hour(now: i64, hour: i64) -> i64 {
-    let of_day = (now + super::text::ZONE).rem_euclid(24 * HOUR);
-    (hour * HOUR - of_day).rem_euclid(24 * HOUR)
+    until(now, hour * HOUR)
+}
+
+/// From `now` to the next time that it is so long after midnight of local time [ms]: what happens once a day happens once
+/// in every 24 hours, whenever they begin.
+fn until(now: i64, of_day: i64) -> i64 {
+    let today = (now + super::text::ZONE).rem_euclid(24 * HOUR);
+    (of_day - today).rem_euclid(24 * HOUR)
 }
