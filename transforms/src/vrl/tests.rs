@@ -174,12 +174,29 @@ pub(super) fn in_vrl(program: &str, event: &Event) -> (Result<Vrl, String>, Vrl)
     (result.map_err(|why| why.to_string()), target.value)
 }
 
+/// Whether a name from data has dots in it and reads like the path of a field. Such a name may be taken for that field,
+/// where VRL keeps the two apart.
+fn reads_like_a_path(members: &Json, above: &str) -> bool {
+    let Json::Object(members) = members else {
+        return false;
+    };
+    members.iter().any(|(name, value)| {
+        let path = format!("{above}{name}");
+        let like = |known: &&str| {
+            format!("{known}.").starts_with(&format!("{path}."))
+                || path.starts_with(&format!("{known}."))
+        };
+        name.contains('.') && PATHS.iter().any(like)
+            || reads_like_a_path(value, &format!("{path}."))
+    })
+}
+
 fn json_of(value: Vrl) -> Json {
     super::values::from_vrl(value).as_ref().to_json()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig { cases: 600, max_global_rejects: 6000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_program_that_does_nothing_changes_nothing(event in any_event()) {
@@ -212,6 +229,7 @@ proptest! {
         let program = format!("{}\n{}", programs[which], programs[more]);
         // Some of them do not go together.
         prop_assume!(vrl::compiler::compile(&program, &vrl::stdlib::all()).is_ok());
+        prop_assume!(!reads_like_a_path(&event.to_json(), ""));
         let mut ours = event.clone();
         let ran = runner(&program).run(&mut ours, NOW);
         prop_assert!(matches!(ran, Ran::Done), "{}", program);
@@ -223,6 +241,18 @@ proptest! {
         ours["@timestamp"] = Json::Null;
         prop_assert_eq!(ours, json_of(theirs), "{}", program);
     }
+}
+
+#[test]
+fn a_name_with_dots_from_data_is_read_by_its_path() {
+    let mut event = testing::events([json!({})]).remove(0);
+    event.set_dynamic(Field::new("a"), "b.d", true.into());
+    let mut program = runner(".x = .a.\"b.d\"; .y = .a.b.d");
+    assert!(matches!(program.run(&mut event, NOW), Ran::Done));
+    let json = event.to_json();
+    assert_eq!(json["x"], json!(true));
+    assert_eq!(json["y"], json!(true));
+    assert_eq!(json["a"], json!({"b.d": true}));
 }
 
 #[test]
