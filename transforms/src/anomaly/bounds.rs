@@ -94,3 +94,161 @@ fn a_flood_of_single_alerts_is_told_as_one_with_its_number_and_a_second_flood_to
     assert_eq!(told.len(), 1, "the second flood is told");
     assert!(told[0].alert.is_open());
 }
+
+/// Feeds matches of one group in order, and moves event time behind them by 10 s.
+fn feed(engine: &mut Engine, events: impl IntoIterator<Item = Event>) {
+    for event in events {
+        see(engine, &event);
+        engine.advance(Time(event.timestamp().0 - 10 * SECOND));
+    }
+}
+
+/// Everything that can be decided is, and told.
+fn alerts(engine: &mut Engine) -> Vec<(u64, i64, i64)> {
+    engine.advance(at(40 * 86_400_000));
+    let ms = |time: i64| (time - START * SECOND) / 1_000_000;
+    let resolved = engine
+        .told
+        .iter()
+        .filter(|told| told.turn == Turn::Resolved);
+    resolved
+        .map(|told| {
+            let alert = &told.alert;
+            (alert.count, ms(alert.first.time), ms(alert.last.time))
+        })
+        .collect()
+}
+
+#[test]
+fn a_thousand_repeats_do_not_push_another_value_out_of_its_window() {
+    let mut engine = engine(
+        "type = \"value_count\"\ntimespan = \"8h\"\ncondition = { field = \"pve.vmid\", gte = 3 }",
+        64 * MIB,
+    );
+    let repeats = (0..20_000).map(|n| event(10 + n, 1_000 + n as i64 * 500, "a", 1));
+    feed(&mut engine, [event(0, 0, "a", 1), event(1, 1, "a", 2)]);
+    feed(&mut engine, repeats);
+    let held = engine.bytes();
+    assert!(held < 200_000, "{held} bytes");
+    feed(&mut engine, [event(30_000, 11_000_000, "a", 3)]);
+    let found = alerts(&mut engine);
+    assert_eq!(found, [(3, 0, 11_000_000)]);
+}
+
+#[test]
+fn a_sum_over_many_matches_is_their_sum() {
+    let mut engine = engine(
+        "type = \"value_sum\"\ntimespan = \"1h\"\ncondition = { field = \"pve.vmid\", gte = 50000 }",
+        64 * MIB,
+    );
+    feed(
+        &mut engine,
+        (0..50_000).map(|n| event(n, n as i64 * 50, "a", 1)),
+    );
+    assert_eq!(engine.told.len(), 1);
+    assert_eq!(engine.told[0].at, at(49_999 * 50).0);
+    let mut mean = self::engine(
+        "type = \"value_avg\"\nwindow = \"tumbling\"\ntimespan = \"1h\"\ncondition = { field = \"pve.vmid\", lte = 1.5 }",
+        64 * MIB,
+    );
+    // The mean of all is 1.5, that of the last thousands is 2.
+    let events = (0..40_000).map(|n| event(n, n as i64 * 50, "a", 1 + i64::from(n >= 20_000)));
+    feed(&mut mean, events);
+    assert_eq!(alerts(&mut mean), [(40_000, 0, 39_999 * 50)]);
+}
+
+#[test]
+fn more_than_a_few_are_not_less_than_many() {
+    for keys in [
+        "type = \"event_count\"\ntimespan = \"1h\"\ncondition = { gt = 1500, lt = 2000 }",
+        "type = \"event_count\"\nwindow = \"tumbling\"\ntimespan = \"1h\"\ncondition = { lt = 4000, gt = 999 }",
+    ] {
+        let mut engine = engine(keys, 64 * MIB);
+        // All between two marks.
+        for n in 0..5_000 {
+            see(&mut engine, &event(n, n as i64, "a", 1));
+        }
+        let found = alerts(&mut engine);
+        let expected = if keys.contains("tumbling") { 0 } else { 1 };
+        assert_eq!(found.len(), expected, "{keys}: {found:?}");
+    }
+}
+
+#[test]
+fn a_number_below_zero_makes_a_sum_wait_and_not_silent() {
+    let mut engine = engine(
+        "type = \"value_sum\"\ntimespan = \"1h\"\ncondition = { field = \"pve.vmid\", gte = 10 }",
+        64 * MIB,
+    );
+    for (n, value) in [4, -1, 5, 3].into_iter().enumerate() {
+        see(&mut engine, &event(n as u64, n as i64 * 1_000, "a", value));
+    }
+    assert!(engine.told.is_empty());
+    assert_eq!(alerts(&mut engine), [(4, 0, 3_000)]);
+}
+
+#[test]
+fn a_session_that_is_longer_than_its_timespan_is_cut_where_it_began_to_be() {
+    let keys = "type = \"event_count\"\nwindow = { type = \"session\", gap = \"5m\" }\ntimespan = \"1h\"\nlateness = \"1m\"\nresolve_after = \"1m\"\nreopen = \"1s\"\ncondition = { eq = 60 }";
+    let mut engine = engine(keys, 64 * MIB);
+    // One a minute for ten hours without a pause: ten sessions of an hour.
+    feed(
+        &mut engine,
+        (0..600).map(|n| event(n, n as i64 * 60_000, "a", 1)),
+    );
+    let found = alerts(&mut engine);
+    assert_eq!(found.len(), 10, "{found:?}");
+    assert!(
+        found.iter().enumerate().all(
+            |(n, alert)| *alert == (60, n as i64 * 3_600_000, n as i64 * 3_600_000 + 3_540_000)
+        )
+    );
+}
+
+#[test]
+fn the_number_of_a_flood_is_exact_in_any_order_and_costs_little() {
+    let keys = "type = \"event_count\"\ntimespan = \"15m\"\ncondition = { gte = 100 }";
+    let mut events: Vec<Event> = (0..30_000)
+        .map(|n| event(n, n as i64 * 20, "a", 1))
+        .collect();
+    let mut random = fastrand::Rng::with_seed(7);
+    for turn in 0..3 {
+        let mut engine = engine(keys, 64 * MIB);
+        for event in &events {
+            see(&mut engine, event);
+        }
+        let held = engine.bytes();
+        assert!(held < 400_000, "{held} bytes");
+        assert_eq!(alerts(&mut engine), [(30_000, 0, 29_999 * 20)], "{turn}");
+        random.shuffle(&mut events);
+    }
+}
+
+#[test]
+fn a_number_that_cannot_be_held_is_refused() {
+    let refused = |keys: &str| {
+        let text = format!(
+            "schema = 1\n[[rule]]\nid = \"T-1\"\nname = \"test\"\nseverity = \"low\"\nversion = 1\nexplain = \"x\"\nwhen = \"a\"\ntimespan = \"1h\"\n{keys}\n[rule.select.a]\n\"event.code\" = \"PVE-2001\"\n"
+        );
+        let cx = LoadCx {
+            texts: vec![("test.toml".to_owned(), text)],
+            ..LoadCx::default()
+        };
+        let options = Options {
+            rules: Vec::new(),
+            ..Options::default()
+        };
+        let (_, found) = RuleSet::load(&options, &cx);
+        (found.errors(), found.to_string())
+    };
+    let counted = |n: u32| format!("type = \"event_count\"\ncondition = {{ gte = {n} }}");
+    assert_eq!(refused(&counted(100_000)).0, 0);
+    let (errors, text) = refused(&counted(100_001));
+    assert_eq!(errors, 1);
+    assert!(text.contains("100000"), "{text}");
+    let values = "type = \"value_count\"\ncondition = { field = \"pve.vmid\", gte = 2000 }";
+    let (errors, text) = refused(values);
+    assert_eq!(errors, 1);
+    assert!(text.contains("max_values"), "{text}");
+    assert_eq!(refused(&format!("{values}\nmax_values = 2000")).0, 0);
+}

@@ -12,7 +12,7 @@ use pipeline::{Event, EventId, Time};
 
 use super::alert::{Alert, Told};
 use super::rows::Firing;
-use super::spec::{Cut, Shape, Spec, Stamp, UNLESS, WITHOUT, Watched, feeds};
+use super::spec::{Cut, SECOND, Shape, Spec, Stamp, UNLESS, WITHOUT, Watched, feeds};
 use super::store::{Extra, Store};
 
 /// Open alerts of one rule; of what comes besides, one alert tells the number.
@@ -256,9 +256,16 @@ impl Engine {
 
 /// Matches up to here can complete nothing any more [ns].
 pub(super) fn horizon(spec: &Spec, watermark: i64) -> i64 {
+    let more = match &spec.cut {
+        Cut::Sliding => 0,
+        // A day may have 25 hours.
+        Cut::Tumbling(zone) => zone.as_ref().map_or(0, |_| 7_200 * SECOND),
+        Cut::Session(gap) => *gap,
+    };
     watermark
         .saturating_sub(spec.lateness)
         .saturating_sub(spec.timespan)
+        .saturating_sub(more)
 }
 
 /// When a group without an alert may be forgotten [ns].

@@ -2,21 +2,31 @@
 //!
 //! Whatever the order of arrival, a match fires if the window that ends with it satisfies the condition, and an alert counts
 //! every match that lies in a window that fired.
+//!
+//! - state: the matches themselves while they are few; of many, what [`thin`] keeps of them
 
-use std::collections::{HashSet, VecDeque};
+mod inside;
+mod thin;
+
+use std::collections::VecDeque;
 
 use pipeline::EventId;
 
 use super::spec::{Cut, Measure, Spec, Stamp, Test};
+use inside::Inside;
 
 /// Ids named in an alert.
 pub(super) const MOST_IDS: usize = 20;
 
-/// One match.
+/// One match, or several that lie between the row before and this one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Row {
+    /// The newest of them.
     pub(super) stamp: Stamp,
+    /// What is counted of it: a hash, or the bits of a number (the sum of all).
     pub(super) value: u64,
+    /// How many matches it stands for.
+    pub(super) n: u32,
     /// It completed a window.
     pub(super) fired: bool,
     /// It lies in a window that fired.
@@ -30,6 +40,7 @@ impl Row {
         Row {
             stamp,
             value,
+            n: 1,
             fired: false,
             counted: false,
             decided: false,
@@ -62,6 +73,14 @@ pub(super) struct Rows {
     pub(super) rows: VecDeque<Row>,
     /// Matches had to be dropped that might have counted.
     pub(super) saturated: bool,
+    /// A number below zero is among them.
+    pub(super) falling: bool,
+    /// Where the session of the last match that was forgotten began, and that match [ns].
+    pub(super) session: Option<(i64, i64)>,
+    /// The window that ends with the newest match, while matches come in order.
+    newest: Option<Box<Inside>>,
+    /// How many rows there are when they are thinned next; 0: not asked yet.
+    room: usize,
 }
 
 impl Rows {
@@ -83,8 +102,14 @@ impl Rows {
         }
     }
 
-    /// Forgets matches up to `time`, and the oldest of more than `most`. Says how many places the rest moved.
-    pub(super) fn prune(&mut self, time: i64, most: usize) -> usize {
+    /// Memory besides its own size [bytes].
+    pub(super) fn bytes(&self) -> usize {
+        let newest = self.newest.as_ref().map_or(0, |inside| inside.bytes());
+        self.rows.capacity() * size_of::<Row>() + newest
+    }
+
+    /// Forgets matches up to `time`, and the oldest of more than `most`.
+    pub(super) fn prune(&mut self, time: i64, most: usize) {
         let mut gone = 0;
         while let Some(row) = self.rows.front() {
             let old = row.stamp.time <= time;
@@ -95,66 +120,39 @@ impl Rows {
             self.rows.pop_front();
             gone += 1;
         }
-        gone
+        if gone == 0 {
+            return;
+        }
+        if self.rows.is_empty() {
+            self.falling = false;
+        }
+        // An empty list of thousands of places is worth its memory.
+        if self.rows.capacity() > 64 && self.rows.capacity() / 4 > self.rows.len() {
+            self.rows.shrink_to(self.rows.len() * 2);
+        }
+        match &mut self.newest {
+            Some(inside) if inside.from >= gone => inside.from -= gone,
+            _ => self.newest = None,
+        }
     }
 
-    /// The place of the first row of the window that ends with row `q`.
-    fn window_start(&self, spec: &Spec, q: usize) -> usize {
-        let time = self.rows[q].stamp.time;
-        match &spec.cut {
-            Cut::Sliding => {
-                let edge = time.saturating_sub(spec.timespan);
-                self.rows.partition_point(|row| row.stamp.time <= edge)
-            }
-            Cut::Tumbling(_) => {
-                let start = spec.bucket(time).0;
-                self.rows.partition_point(|row| row.stamp.time < start)
-            }
-            Cut::Session(gap) => {
-                // Sessions are chained from the oldest match, for a chain is cut where it grows too long.
-                let mut start = 0;
-                for n in 1..=q {
-                    let (held, before) = (self.rows[n].stamp.time, self.rows[n - 1].stamp.time);
-                    let long = held - self.rows[start].stamp.time >= spec.timespan;
-                    if held - before >= *gap || long {
-                        start = n;
+    /// As [`prune`](Self::prune), and remembers where the session of what is forgotten began.
+    pub(super) fn forget(&mut self, spec: &Spec, time: i64) {
+        if let Cut::Session(gap) = &spec.cut {
+            for row in self.rows.iter().take_while(|row| row.stamp.time <= time) {
+                let at = row.stamp.time;
+                self.session = Some(match self.session {
+                    Some((start, last)) if at - last < *gap && at - start < spec.timespan => {
+                        (start, at)
                     }
-                }
-                start
+                    _ => (at, at),
+                });
             }
         }
+        self.prune(time, usize::MAX);
     }
 
-    /// The last row that a match at row `p` can make true.
-    fn reach(&self, spec: &Spec, p: usize) -> usize {
-        let time = self.rows[p].stamp.time;
-        match &spec.cut {
-            Cut::Sliding => {
-                let edge = time.saturating_add(spec.timespan);
-                self.rows.partition_point(|row| row.stamp.time < edge)
-            }
-            Cut::Tumbling(_) => {
-                let end = spec.bucket(time).1;
-                self.rows.partition_point(|row| row.stamp.time < end)
-            }
-            Cut::Session(_) => self.rows.len(),
-        }
-    }
-
-    fn measure(&self, measure: Measure, from: usize, to: usize) -> f64 {
-        let rows = self.rows.range(from..=to);
-        match measure {
-            Measure::Count => (to + 1 - from) as f64,
-            Measure::Distinct => rows.map(|row| row.value).collect::<HashSet<u64>>().len() as f64,
-            Measure::Sum => rows.map(|row| f64::from_bits(row.value)).sum(),
-            Measure::Mean => {
-                let sum: f64 = rows.map(|row| f64::from_bits(row.value)).sum();
-                sum / (to + 1 - from) as f64
-            }
-        }
-    }
-
-    /// What a new match at place `p` makes true, for conditions that only grow.
+    /// What the new match at place `p` makes true, for conditions that only grow.
     pub(super) fn arrived(
         &mut self,
         spec: &Spec,
@@ -163,41 +161,65 @@ impl Rows {
         p: usize,
         into: &mut Vec<Firing>,
     ) {
-        let end = self.reach(spec, p);
-        for q in p..end {
-            let quick = match (&spec.cut, measure, test.needs) {
-                (Cut::Sliding, Measure::Count, Some(needs)) => {
-                    let needs = usize::try_from(needs.max(1)).unwrap_or(usize::MAX);
-                    if q + 1 < needs {
-                        continue;
-                    }
-                    let oldest = self.rows[q + 1 - needs].stamp.time;
-                    if oldest <= self.rows[q].stamp.time.saturating_sub(spec.timespan) {
-                        continue;
-                    }
-                    true
+        self.falling |= measure == Measure::Sum && f64::from_bits(self.rows[p].value) < 0.0;
+        if p + 1 < self.rows.len() {
+            self.between(spec, measure, test, p, into);
+            return;
+        }
+        let inside = match self.newest.take() {
+            Some(mut inside) => {
+                inside.advance(&self.rows, spec, measure, p);
+                inside
+            }
+            None => Box::new(Inside::of(self, spec, measure, p)),
+        };
+        if let Some(value) = inside.grown(&self.rows, measure, p)
+            && (test.holds)(value)
+        {
+            self.fire(inside.from, p, value, measure, false, into);
+        }
+        self.newest = Some(inside);
+    }
+
+    /// The same for a match with others behind it: every window it lies in is looked at.
+    fn between(
+        &mut self,
+        spec: &Spec,
+        measure: Measure,
+        test: &Test,
+        p: usize,
+        into: &mut Vec<Firing>,
+    ) {
+        self.newest = None;
+        let mut inside = Inside::of(self, spec, measure, p);
+        let (from, mut q) = (self.rows[p].stamp.time, p);
+        loop {
+            let next = self.rows.get(q + 1).map(|row| row.stamp.time);
+            let more = next.is_some_and(|time| match &spec.cut {
+                Cut::Sliding => time < from.saturating_add(spec.timespan),
+                Cut::Tumbling(_) => time < inside.end,
+                Cut::Session(gap) => time - self.rows[q].stamp.time < *gap,
+            });
+            let judged = match &spec.cut {
+                // A window that fired before only takes the new match in.
+                Cut::Sliding => !(p < q && self.rows[q].fired && self.rows[p].counted),
+                // Windows that lie still only grow to their end.
+                Cut::Tumbling(_) => !more,
+                Cut::Session(_) => {
+                    !more || next.is_some_and(|time| time - inside.start >= spec.timespan)
                 }
-                _ => false,
             };
-            let window = |rows: &Rows| rows.window_start(spec, q);
-            // A window that fired before only takes the new match in.
-            if quick && self.rows[q].fired && p < q && self.rows[p].counted {
-                continue;
+            if judged
+                && let Some(value) = inside.grown(&self.rows, measure, q)
+                && (test.holds)(value)
+            {
+                self.fire(inside.from, q, value, measure, true, into);
             }
-            let from = window(self);
-            let value = self.measure(measure, from, q);
-            if !quick {
-                let falling = measure == Measure::Sum
-                    && self
-                        .rows
-                        .range(from..=q)
-                        .any(|row| f64::from_bits(row.value) < 0.0);
-                if falling || !(test.holds)(value) {
-                    continue;
-                }
+            if !more {
+                return;
             }
-            let whole = p + 1 != self.rows.len();
-            self.fire(from, q, value, measure, whole, into);
+            q += 1;
+            inside.advance(&self.rows, spec, measure, q);
         }
     }
 
@@ -231,7 +253,7 @@ impl Rows {
             }
             row.counted = true;
             new = true;
-            firing.added += 1;
+            firing.added += u64::from(row.n);
             if firing.ids.len() < MOST_IDS {
                 firing.ids.push(row.stamp.id);
             }
@@ -255,38 +277,39 @@ impl Rows {
         watermark: i64,
         into: &mut Vec<Firing>,
     ) -> Option<i64> {
-        let mut next = None;
-        for q in 0..self.rows.len() {
+        let first = self.rows.iter().position(|row| !row.decided)?;
+        let mut inside = Inside::of(self, spec, measure, first);
+        for q in first..self.rows.len() {
+            if q > first {
+                inside.advance(&self.rows, spec, measure, q);
+            }
             if self.rows[q].decided {
                 continue;
             }
             let time = self.rows[q].stamp.time;
+            let next = self.rows.get(q + 1).map(|row| row.stamp.time);
             let (end, is_last) = match &spec.cut {
                 Cut::Sliding => (time, true),
-                Cut::Tumbling(_) => {
-                    let end = spec.bucket(time).1;
-                    let last = self.rows.get(q + 1).is_none_or(|row| row.stamp.time >= end);
-                    (end - 1, last)
-                }
-                Cut::Session(gap) => {
-                    let last = q + 1 == self.rows.len() || self.window_start(spec, q + 1) == q + 1;
-                    (time.saturating_add(*gap), last)
-                }
+                Cut::Tumbling(_) => (inside.end - 1, next.is_none_or(|next| next >= inside.end)),
+                Cut::Session(gap) => (
+                    time.saturating_add(*gap),
+                    next.is_none_or(|next| {
+                        next - time >= *gap || next - inside.start >= spec.timespan
+                    }),
+                ),
             };
             if watermark <= end {
-                next = Some(end + 1);
-                break;
+                return Some(end + 1);
             }
             self.rows[q].decided = true;
             if !is_last {
                 continue;
             }
-            let from = self.window_start(spec, q);
-            let value = self.measure(measure, from, q);
+            let value = inside.value(&self.rows, measure, q);
             if (test.holds)(value) {
-                self.fire(from, q, value, measure, true, into);
+                self.fire(inside.from, q, value, measure, true, into);
             }
         }
-        next
+        None
     }
 }

@@ -15,7 +15,7 @@ use super::spec::{Grade, Stamp};
 use super::store::{Extra, Spike};
 
 /// The form of the state; another one is not read.
-const VERSION: u8 = 1;
+const VERSION: u8 = 3;
 
 /// Writes everything down.
 pub(super) fn save(engine: &Engine, to: &mut Vec<u8>) {
@@ -51,11 +51,19 @@ fn save_rule(memory: &Memory, put: &mut Put<'_>) {
         };
         put.text(&group.key);
         put.i64(group.due);
-        put.u8(u8::from(group.rows.saturated));
+        let rows = &group.rows;
+        let flags = u8::from(rows.saturated)
+            | u8::from(rows.falling) << 1
+            | u8::from(rows.session.is_some()) << 2;
+        put.u8(flags);
+        let (start, last) = rows.session.unwrap_or_default();
+        put.i64(start);
+        put.i64(last);
         put.len(group.rows.rows.len());
         for row in &group.rows.rows {
             put.stamp(row.stamp);
             put.u64(row.value);
+            put.u32(row.n);
             let flags =
                 u8::from(row.fired) | u8::from(row.counted) << 1 | u8::from(row.decided) << 2;
             put.u8(flags);
@@ -200,12 +208,14 @@ fn load_rule(memory: &mut Memory, take: &mut Take<'_>) -> Result<(), StateError>
     for _ in 0..take.len()? {
         let slot = memory.store.add(take.text()?);
         let due = take.i64()?;
-        let mut rows = Rows {
-            saturated: take.flag()?,
-            ..Rows::default()
-        };
+        let flags = take.u8()?;
+        let session = (take.i64()?, take.i64()?);
+        let mut rows = Rows::default();
+        (rows.saturated, rows.falling) = (flags & 1 != 0, flags & 2 != 0);
+        rows.session = (flags & 4 != 0).then_some(session);
         for _ in 0..take.len()? {
             let mut row = Row::new(take.stamp()?, take.u64()?);
+            row.n = take.u32()?;
             let flags = take.u8()?;
             row.fired = flags & 1 != 0;
             row.counted = flags & 2 != 0;

@@ -14,8 +14,6 @@ use super::spec::Stamp;
 
 /// What a group costs besides its key and its rows, with its places in the tables [bytes].
 const GROUP: usize = size_of::<Group>() + 96;
-/// One match [bytes].
-const ROW: usize = size_of::<super::rows::Row>();
 /// An open alert with its event, roughly [bytes].
 const ALERT: usize = size_of::<Alert>() + 2048;
 /// No place.
@@ -197,7 +195,7 @@ impl Store {
             .alert
             .as_ref()
             .map_or(0, |alert| ALERT + alert.values.len() * 16);
-        let bytes = GROUP + group.key.len() + group.rows.rows.capacity() * ROW + extra + alert;
+        let bytes = GROUP + group.key.len() + group.rows.bytes() + extra + alert;
         self.bytes = self.bytes - group.bytes + bytes;
         group.bytes = bytes;
     }

@@ -244,6 +244,11 @@ impl Builder<'_, '_> {
         let limit = |value: &Option<Spanned<u32>>, default: usize| {
             value.as_ref().map_or(default, |n| *n.get() as usize)
         };
+        let limits = Limits {
+            max_groups: limit(&table.max_groups, 50_000).max(1),
+            max_values: limit(&table.max_values, 1000).max(1),
+        };
+        self.held(&kind, &limits, table.sort.place());
         let tests = testing::read(self.table, self.path, &group_by, self.docs);
         Some(Rule {
             name: table.name.into(),
@@ -268,10 +273,7 @@ impl Builder<'_, '_> {
             explain: table.explain.into(),
             false_positives: table.false_positives.into_iter().map(Into::into).collect(),
             response: table.response.into_iter().map(Into::into).collect(),
-            limits: Limits {
-                max_groups: limit(&table.max_groups, 50_000).max(1),
-                max_values: limit(&table.max_values, 1000).max(1),
-            },
+            limits,
             meaning: super::meaning::hash(
                 self.table,
                 during.as_ref().map(|(calendar, _)| &**calendar),

@@ -66,6 +66,11 @@ impl Condition {
         Some(self.0.iter().map(least).fold(0.0, f64::max) as u64)
     }
 
+    /// The greatest number it compares with.
+    pub(super) fn greatest(&self) -> f64 {
+        self.0.iter().map(|(_, bound)| *bound).fold(0.0, f64::max)
+    }
+
     /// Whether some number fulfils it; `counts`: some whole number from 0 on.
     pub(super) fn can_hold(&self, counts: bool) -> bool {
         let near = |(_, bound): &(Compare, f64)| {

@@ -70,21 +70,19 @@ impl Engine {
                 let Some(place) = group.rows.insert(Row::new(stamp, value)) else {
                     return;
                 };
-                if test.grows && *measure != Measure::Mean {
+                let (old, grows) = (horizon(spec, watermark), test.grows);
+                if grows && *measure != Measure::Mean {
                     group.rows.arrived(spec, *measure, test, place, firings);
-                } else {
+                }
+                group.rows.forget(spec, old);
+                group.rows.thin(spec, *measure, test);
+                if !grows || *measure == Measure::Mean || group.rows.falling {
                     let due = match &spec.cut {
                         Cut::Sliding => stamp.time + 1,
                         Cut::Tumbling(_) => spec.bucket(stamp.time).1,
                         Cut::Session(gap) => stamp.time.saturating_add(*gap) + 1,
                     };
                     memory.store.ask(slot, due);
-                }
-                if let Some(group) = memory.store.get_mut(slot) {
-                    let old = horizon(spec, watermark);
-                    let needs = test.needs.unwrap_or(0) as usize;
-                    let most = spec.max_values.max(needs.saturating_mul(2).min(100_000));
-                    group.rows.prune(old, most);
                 }
             }
             Shape::Sequence {

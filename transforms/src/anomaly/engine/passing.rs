@@ -183,11 +183,10 @@ impl Engine {
                 }
             }
             Shape::Window { measure, test } => {
-                if !test.grows || *measure == Measure::Mean {
+                if !test.grows || *measure == Measure::Mean || group.rows.falling {
                     again = group.rows.decide(spec, *measure, test, watermark, firings);
                 }
-                let old = horizon(spec, watermark);
-                group.rows.prune(old, usize::MAX);
+                group.rows.forget(spec, horizon(spec, watermark));
             }
             Shape::Sequence {
                 ordered, without, ..

@@ -4,6 +4,9 @@ use super::*;
 
 const DAY: u64 = 86_400;
 
+/// Most matches or values of one group a number can ask for; they have to be remembered.
+const MOST_COUNTED: usize = 100_000;
+
 impl Builder<'_, '_> {
     pub(super) fn kind(&mut self, table: &mut RuleTable, selections: &[Selection]) -> Option<Kind> {
         let (sort, at) = (*table.sort, table.sort.place());
@@ -191,6 +194,33 @@ impl Builder<'_, '_> {
             self.wrong(place, "condition", message, "remove one of the comparisons");
         }
         condition
+    }
+
+    /// A number that no group can hold so many matches or values for would never be reached.
+    pub(super) fn held(&mut self, kind: &Kind, limits: &Limits, at: Place) {
+        let (condition, most, help) = match kind {
+            Kind::EventCount { condition } => (
+                condition,
+                MOST_COUNTED,
+                format!("write at most {MOST_COUNTED}, over a shorter timespan"),
+            ),
+            Kind::ValueCount { condition, .. } => (
+                condition,
+                limits.max_values,
+                format!("raise max_values (to {MOST_COUNTED} at most), or lower the number"),
+            ),
+            _ => return,
+        };
+        if condition.greatest() > most as f64 {
+            let message = format!("a group holds {most} at most, so {condition} cannot be told");
+            let place = self.place("condition").unwrap_or(at);
+            self.wrong(place, "condition", message, help);
+        }
+        if limits.max_values > MOST_COUNTED {
+            let place = self.place("max_values").unwrap_or(at);
+            let message = format!("a group holds {MOST_COUNTED} values at most");
+            self.wrong(place, "max_values", message, "write less");
+        }
     }
 
     fn counted(&mut self, sort: Sort, table: Spanned<ConditionTable>) -> Option<Kind> {
