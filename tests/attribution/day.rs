@@ -1,21 +1,29 @@
 //! What the people of the world do on a day.
 
-use super::{Class, Person, VERBS, World, ip};
+use super::tasks::VERBS;
+use super::{Class, Person, Way, World, ip};
 
-impl World {
-    /// A whole day with about so many acts.
-    pub fn live(&mut self, acts: usize, length: i64) {
-        let mut people = Vec::new();
+/// Everybody there is.
+struct People {
+    /// Names that one person uses, ten of them behind one address.
+    single: Vec<Person>,
+    /// Names and tokens that several use, root last but for the tokens.
+    shared: Vec<Vec<Person>>,
+    everyone: Vec<Person>,
+}
+
+/// The place of root among the names that are shared.
+const ROOT: usize = 6;
+
+impl People {
+    fn new() -> People {
+        let one = |n: u32| Person {
+            user: format!("user{n}@pve"),
+            ip: if n < 10 { ip(0) } else { ip(n) },
+            class: Class::Call,
+        };
+        let single: Vec<Person> = (0..30).map(one).collect();
         let mut shared: Vec<Vec<Person>> = Vec::new();
-        for n in 0..30 {
-            // Ten of them sit behind one address.
-            let ip = if n < 10 { ip(0) } else { ip(n) };
-            people.push(Person {
-                user: format!("user{n}@pve"),
-                ip,
-                class: Class::Call,
-            });
-        }
         for n in 0..6 {
             let one = |k: u32| Person {
                 user: format!("team{n}@pam"),
@@ -38,75 +46,104 @@ impl World {
             };
             shared.push((0..1 + n % 2).map(token).collect());
         }
-        let everyone: Vec<Person> = people
-            .iter()
-            .chain(shared.iter().flatten())
-            .cloned()
-            .collect();
-        // Browsers renew every quarter of an hour.
-        for who in everyone.iter().filter(|who| !who.user.contains('!')) {
+        let everyone = single.iter().chain(shared.iter().flatten()).cloned();
+        People {
+            everyone: everyone.collect(),
+            single,
+            shared,
+        }
+    }
+}
+
+impl World {
+    /// A whole day with about so many acts.
+    pub(super) fn live(&mut self) {
+        let people = People::new();
+        self.renewals(&people);
+        while self.acts < self.setup.acts {
+            let at = self.rng.i64(0..self.setup.length);
+            let who = people.everyone[self.rng.usize(0..people.everyone.len())].clone();
+            let way = self.way();
+            let guest = self.new_guest();
+            let verb = self.rng.usize(0..VERBS.len());
+            match self.rng.u32(0..1000) {
+                0..380 => self.call(&who, verb, way, guest, at),
+                380..440 => self.two_of_a_team(&people, verb, way.node, guest, at),
+                440..500 => {
+                    let kind = ["vm", "ct"][self.rng.usize(0..2)];
+                    let effect = self.rng.u32(0..8) > 0;
+                    self.change_guest(&who, way, (kind, guest), at, effect);
+                }
+                500..540 => self.change_access(&who, way.node, guest, at),
+                540..570 => self.change_setting(&who, way.node, guest, at),
+                570..585 => self.change_rule(&who, way, guest, at),
+                585..600 => self.change_tfa(&who, way.node, guest, at),
+                670..690 => self.hand_guest("vm", way.node, guest, at),
+                690..710 => self.hand_list(way.node, guest, at),
+                710..720 => self.tool(way.node, guest, at),
+                720..750 => self.ha(&who, way, guest, at),
+                750..780 => self.failed(&who, way.node, guest, at),
+                780..820 if !who.user.contains('!') => self.console(&who, way.node, guest, at),
+                820..880 => {
+                    let tool = VERBS[verb].2;
+                    self.rivals = true;
+                    self.shell(tool, "qm", way.node, &guest.to_string(), at);
+                    if self.rng.u32(0..3) == 0 {
+                        // And root does the same in the browser.
+                        let root = people.shared[ROOT][self.rng.usize(0..2)].clone();
+                        let later = at + self.rng.i64(0..6000);
+                        self.call(&root, verb, way, guest, later);
+                    }
+                    self.rivals = false;
+                }
+                880..900 => self.shell("vzdump", "pvescheduler", way.node, "", at),
+                900..920 => self.shell("aptupdate", "pveupdate", way.node, "", at),
+                920..940 => {
+                    let team = &people.shared[self.rng.usize(0..people.shared.len())];
+                    let other = team.last().cloned();
+                    let (who, way) = (team[0].clone(), way);
+                    self.rivals = true;
+                    self.bulk(&who, other.as_ref(), way, at);
+                    self.rivals = false;
+                }
+                940..960 => self.guess(&who, "user1@pve", way.node, at),
+                960..975 => self.forge(&who, way.node, guest, at),
+                975..985 => self.password(&who, "staff7@pve", way.node, at),
+                985..987 => self.own_call(way.node, guest, at),
+                987..988 => {
+                    let (script, other) = (&people.single[11], &people.single[12]);
+                    self.flood(script, other, way.node, at);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Browsers renew every quarter of an hour.
+    fn renewals(&mut self, people: &People) {
+        for who in people.everyone.iter().filter(|who| !who.user.contains('!')) {
             let mut at = self.rng.i64(0..900_000);
-            let node = self.rng.usize(0..3);
-            while at < length {
+            let node = self.node();
+            while at < self.setup.length {
                 if self.rng.u32(0..10) > 2 {
                     self.login(who, node, at);
                 }
                 at += 900_000 + self.rng.i64(0..2000);
             }
         }
-        while self.acts < acts {
-            let at = self.rng.i64(0..length);
-            let node = self.rng.usize(0..3);
-            let via = if self.rng.u32(0..3) == 0 {
-                self.rng.usize(0..3)
-            } else {
-                node
-            };
-            let guest = self.new_guest();
-            let who = everyone[self.rng.usize(0..everyone.len())].clone();
-            let verb = self.rng.usize(0..VERBS.len());
-            match self.rng.u32(0..100) {
-                0..55 => self.call(&who, verb, node, via, guest, at),
-                55..63 => {
-                    // Two people under one name do the same to the same guest at nearly the same time.
-                    let team = &shared[self.rng.usize(0..shared.len())].clone();
-                    for _ in 0..2 {
-                        let who = &team[self.rng.usize(0..team.len())];
-                        let later = at + self.rng.i64(0..9000);
-                        let via = if self.rng.bool() {
-                            node
-                        } else {
-                            self.rng.usize(0..3)
-                        };
-                        self.call(who, verb, node, via, guest, later);
-                    }
-                }
-                63..70 => {
-                    let who = (self.rng.u32(0..4) > 0).then_some(&who);
-                    self.change(who, node, via, guest, at);
-                    if self.rng.u32(0..6) == 0 {
-                        // Someone edits the file at nearly the same time.
-                        let later = at + self.rng.i64(0..12_000);
-                        self.change(None, node, node, guest, later);
-                    }
-                }
-                70..74 => self.ha(&who, node, via, guest, at),
-                74..78 => self.failed(&who, node, guest, at),
-                78..83 if !who.user.contains('!') => self.console(&who, node, guest, at),
-                83..90 => {
-                    let tool = VERBS[verb].2;
-                    self.shell(tool, "qm", node, &guest.to_string(), at);
-                    if self.rng.u32(0..3) == 0 {
-                        // And root does the same in the browser.
-                        let root = shared[6][self.rng.usize(0..2)].clone();
-                        let later = at + self.rng.i64(0..6000);
-                        self.call(&root, verb, node, via, guest, later);
-                    }
-                }
-                90..93 => self.shell("vzdump", "pvescheduler", node, "", at),
-                _ => self.shell("aptupdate", "pveupdate", node, "", at),
-            }
+    }
+
+    /// Two people under one name do the same to the same guest at nearly the same time.
+    fn two_of_a_team(&mut self, people: &People, verb: usize, node: usize, guest: u32, at: i64) {
+        let team = &people.shared[self.rng.usize(0..people.shared.len())];
+        self.rivals = true;
+        let mut at = at;
+        for _ in 0..2 {
+            let who = &team[self.rng.usize(0..team.len())];
+            let via = if self.rng.bool() { node } else { self.node() };
+            self.call(who, verb, Way { node, via }, guest, at);
+            at += self.rng.i64(0..9000);
         }
-        self.records.sort_by_key(|record| record.arrives);
+        self.rivals = false;
     }
 }
