@@ -151,6 +151,20 @@ fn every_row_of_the_table_arrives_over_tls_with_the_name_of_the_client() {
 }
 
 #[test]
+fn what_came_in_one_record_of_tls_is_all_read_although_no_more_follows() {
+    let pki = Pki::new();
+    let road = Road::start(&pki.source(&["agent.example"]));
+    let mut client = pki.connect(&road, Some("client")).unwrap();
+    // More than a page holds, in a single record: what is left lies decrypted, and its socket has nothing more.
+    let many = 2_000;
+    let text = "6 <13>a\n".repeat(many);
+    assert!(text.len() < 16_384);
+    client.write_all(text.as_bytes()).unwrap();
+    client.flush().unwrap();
+    assert_eq!(road.expect(many).len(), many);
+}
+
+#[test]
 fn clients_that_may_not_are_turned_away_and_counted() {
     let pki = Pki::new();
     let road = Road::start(&pki.source(&["*.example"]));

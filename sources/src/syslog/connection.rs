@@ -32,6 +32,8 @@ pub(super) struct Connection {
     heard: Instant,
     /// Since when a frame is waiting for its end.
     waits: Option<Instant>,
+    /// TLS may have decrypted more than was read, which shows on no socket.
+    unread: bool,
     idle_timeout: Option<Duration>,
     frame_timeout: Duration,
     ends: Ends,
@@ -90,6 +92,8 @@ impl Connection {
         ends: &Ends,
     ) -> Box<Self> {
         Box::new(Self {
+            // A client's first words may have come with the end of its handshake.
+            unread: stream.is_tls(),
             stream,
             sender,
             framer: Framer::new(settings.max_length),
@@ -105,7 +109,7 @@ impl Connection {
 
     /// Waits until there is something to do, and says what.
     pub(super) async fn wait(self: Box<Self>) -> (Box<Self>, Cause) {
-        if self.framer.has_more() || self.state == State::Ended {
+        if self.framer.has_more() || self.unread || self.state == State::Ended {
             return (self, Cause::Readable);
         }
         let unfinished = self
@@ -210,6 +214,9 @@ impl Connection {
                     None
                 }
             };
+            if !ahead {
+                self.unread = self.stream.is_tls() && came.is_some_and(|came| came > 0);
+            }
             let Some(came) = came else {
                 // The end of the stream ends its last frame; it lies on the page already.
                 self.state = State::Ended;
