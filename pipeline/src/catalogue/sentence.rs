@@ -3,6 +3,8 @@
 //! A slot that has nothing to say brings nothing, not even its preposition: `{from}` is ` from 192.0.2.1` or empty. Everything
 //! that comes from an event is cut and made safe for a terminal: log text is written by attackers.
 
+mod line;
+
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
@@ -260,7 +262,8 @@ impl<'a> Say<'a> {
             },
             Slot::Text => {
                 let text = self.text(f.original);
-                self.push(text.or_else(|| self.text(fields::MESSAGE)).unwrap_or(""));
+                let text = text.or_else(|| self.text(fields::MESSAGE)).unwrap_or("");
+                self.push(line::said(text, self.text(f.process).unwrap_or("")));
             }
             Slot::Process => self.push(self.text(f.process).unwrap_or("?")),
             Slot::Packet => {

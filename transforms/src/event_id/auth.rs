@@ -182,7 +182,10 @@ fn pam(text: &str, code: &'static str, refused: &'static str) -> Option<Seen> {
     let name = |text: &str| text.split('(').next().unwrap_or_default().trim().to_owned();
     let (effective, by) = (name(effective), name(by));
     let user = match (by.is_empty(), code) {
-        (false, "PVE-1023" | "PVE-1024") => by,
+        (false, "PVE-1023" | "PVE-1024") => {
+            seen = seen.with(NAMES.effective, effective);
+            by
+        }
         _ => effective,
     };
     Some(seen.object("user", user.clone()).user(user))

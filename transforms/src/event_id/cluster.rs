@@ -154,7 +154,7 @@ fn service(code: &'static str, sid: &str) -> Seen {
 }
 
 /// What pmxcfs says while all is well.
-const ROUTINE: [&str; 12] = [
+const ROUTINE: [&str; 18] = [
     "received log",
     "received sync request",
     "received all states",
@@ -167,6 +167,12 @@ const ROUTINE: [&str; 12] = [
     "sent all ",
     "waiting for updates from leader",
     "update cluster info",
+    "cpg_send_message retr",
+    "cpg_join retry",
+    "start cluster connection",
+    "resolved node name",
+    "RRDC update error",
+    "RRD update error",
 ];
 
 /// `[domain] prio: text`
@@ -213,7 +219,8 @@ pub(super) fn corosync(line: Line<'_>) -> Option<Seen> {
         )
     };
     let link = || {
-        let host = text.split("host: ").nth(1)?.split(' ').next()?;
+        // `host: host: 2 has no active links` says the word twice.
+        let host = text.rsplit("host: ").next()?.split(' ').next()?;
         // `link: host: 2 link: 0 is down`: the first is no number of a link.
         let link = text
             .rsplit_once("link: ")
@@ -244,6 +251,7 @@ pub(super) fn corosync(line: Line<'_>) -> Option<Seen> {
                 "Token has not",
                 "A processor failed",
                 "Retransmit List",
+                "Failed to receive the leave message",
             ]
             .iter()
             .any(|known| text.starts_with(known)) =>
@@ -265,11 +273,15 @@ pub(super) fn corosync(line: Line<'_>) -> Option<Seen> {
 /// The last words before a node restarts itself.
 pub(super) fn watchdog(line: Line<'_>) -> Option<Seen> {
     let text = line.text;
-    (text.contains("watchdog is about to expire") || text.contains("watchdog expired")).then(|| {
+    let expires = text.contains("watchdog is about to expire") || text.contains("watchdog expired");
+    // What follows from it.
+    let ends = text.starts_with("exit watchdog-mux with active connections");
+    let seen = (expires || ends).then(|| {
         Seen::new("PVE-6038", "success")
             .object("node", line.node)
             .actor("system")
             .local()
             .because(text)
-    })
+    })?;
+    Some(if ends { seen.evidence() } else { seen })
 }

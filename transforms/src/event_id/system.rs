@@ -24,8 +24,8 @@ pub(super) fn daemon(line: Line<'_>) -> Option<Seen> {
         "got shutdown request",
         "server received shutdown request",
     ];
-    let worker =
-        text.starts_with("worker ") && (text.ends_with("started") || text.ends_with("finished"));
+    let worker = ["started", "finished", "exit"];
+    let worker = text.starts_with("worker ") && worker.iter().any(|known| text.ends_with(known));
     if let Some(count) = text
         .strip_prefix("cleanup removed ")
         .and_then(|rest| rest.strip_suffix(" task logs"))
