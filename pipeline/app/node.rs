@@ -142,6 +142,7 @@ impl Node {
         let members = root.text("/etc/pve/.members").unwrap_or_default();
         let members: serde_json::Value = serde_json::from_str(&members).unwrap_or_default();
         let quorate = members["cluster"]["quorate"].as_i64().map(|q| q != 0);
+        let cluster = cluster.or_else(|| members["cluster"]["name"].as_str().map(str::to_owned));
         let members = members["nodelist"].as_object();
         let members = members.map(|nodes| nodes.keys().cloned().collect());
         Node {

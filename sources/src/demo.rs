@@ -21,9 +21,11 @@ mod text;
 mod truth;
 mod world;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use pipeline::pve::Inventory;
 use pipeline::{
     BuildError, BuildErrors, Context, Event, LaneId, LineBatch, LineConstants, LineIds, Source,
     SourceConfig, SourceError, SourceOut, Spanned, Stopped, Time,
@@ -165,6 +167,8 @@ impl SourceConfig for Config {
         errors.finish(Box::new(Demo {
             config: self.clone(),
             cluster: cx.cluster().unwrap_or_default().to_owned(),
+            id: cx.id().to_owned(),
+            inventory: cx.inventory(),
             start,
         }))
     }
@@ -173,6 +177,8 @@ impl SourceConfig for Config {
 struct Demo {
     config: Config,
     cluster: String,
+    id: String,
+    inventory: Arc<Inventory>,
     start: Option<Time>,
 }
 
@@ -209,6 +215,12 @@ impl Source for Demo {
     async fn run(&mut self, mut out: SourceOut) -> Result<(), SourceError> {
         let start = self.begin(&out);
         let mut telling = Telling::new(self, start, &out);
+        if let Err(why) = self
+            .inventory
+            .update(&self.id, truth::names(&telling.world))
+        {
+            tracing::warn!(component_id = self.id, %why, "the inventory cannot be kept");
+        }
         let config = &self.config;
         let part = Part::join((config.seed, start), config.together);
         let rate = *config.rate.get();

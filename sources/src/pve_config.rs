@@ -6,12 +6,14 @@
 //!   guest that moved to another node is one change of its `node`; secrets are redacted, and their change is told
 //! - state: what every file said last, without secrets, and the events that are not delivered yet; what changed while the
 //!   program was stopped is told at its start, with the tag `changed_while_stopped`
+//! - besides: what guests are called and in which pool they are goes into the inventory that `enrich` serves
 
 mod diff;
 mod guard;
 mod keep;
 mod kinds;
 mod model;
+mod names;
 mod parse;
 mod reader;
 mod rules;
@@ -23,8 +25,10 @@ mod watch;
 mod tests;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use pipeline::pve::Inventory;
 use pipeline::{
     BuildError, BuildErrors, Context, Duration, Source, SourceConfig, SourceError, SourceOut,
 };
@@ -83,6 +87,7 @@ impl SourceConfig for Config {
             cluster: cx.cluster().unwrap_or_default().to_owned(),
             host: cx.host().to_owned(),
             data_dir: cx.data_dir().to_owned(),
+            inventory: cx.inventory(),
             config: self.clone(),
         };
         errors.finish(Box::new(source) as Box<dyn Source>)
@@ -94,6 +99,7 @@ struct PveConfig {
     cluster: String,
     host: String,
     data_dir: PathBuf,
+    inventory: Arc<Inventory>,
     config: Config,
 }
 

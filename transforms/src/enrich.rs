@@ -2,7 +2,7 @@
 //!
 //! - in: any event
 //! - out: all of them, in their order; each with the values of the rows that its fields lead to
-//! - with `inventory`, events about a guest get its name, pool and tags, as `pve_api` keeps them
+//! - with `inventory`, events about a guest get its name, pool and tags, as `pve_api` and `pve_config` keep them
 //! - no answer (no row for the key): the event goes on as it is, or with the `default` values, and is counted as a miss;
 //!   an event without the field is not looked up at all
 
@@ -28,7 +28,7 @@ pub struct Config {
     #[serde(default)]
     lookups: Vec<LookupConfig>,
     /// Whether events about a guest (`pve.vmid`) get `pve.object.name`, `pve.object.pool` and `pve.object.tags` from what
-    /// a `pve_api` source of this program has seen. A guest that was destroyed is known for 24 h. It comes before
+    /// a `pve_api` or `pve_config` source of this program has seen; the sentence of `event_id` then has the name, too. A guest that was destroyed is known for 24 h. It comes before
     /// `lookups`, which can use them, and belongs behind `event_id`.
     #[serde(default)]
     inventory: bool,
@@ -132,7 +132,7 @@ impl TransformConfig for Config {
         }
         let names = self
             .inventory
-            .then(|| inventory::Names::new(cx.inventory()));
+            .then(|| inventory::Names::new(cx.inventory(), cx.language()));
         errors.finish(Box::new(Enrich {
             names,
             lookups,

@@ -119,11 +119,19 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The guest of this number, also one that is gone since less than a day. `None` too where two clusters have one of
-    /// this number: which of them is meant nobody can say.
+    /// this number: which of them is meant nobody can say. Two writers that call it the same know the same one.
     pub fn guest(&self, vmid: u32) -> Option<&Guest> {
         let mut found = self.by_writer.values().filter_map(|k| k.guests.get(&vmid));
         let first = found.next()?;
-        found.next().is_none().then_some(first)
+        found.try_fold(first, |one, other| {
+            let named = |guest: &Guest| !guest.name.is_empty();
+            let same =
+                one.ct == other.ct && (one.name == other.name || !named(one) || !named(other));
+            // The one that is there, and of those the one that has a name and a pool.
+            let rank = |guest: &Guest| (guest.gone.is_none(), named(guest), guest.pool.is_some());
+            let better = if rank(other) > rank(one) { other } else { one };
+            same.then_some(better)
+        })
     }
 
     /// The name of the node that has this address.
@@ -315,8 +323,19 @@ mod tests {
         assert_eq!(now.guest(104).unwrap().name, "db");
         assert_eq!(now.node_at("192.0.2.1".parse().unwrap()), Some("pve1"));
         assert!(now.has_user("alice@pve") && !now.has_pool("x"));
+        // The same guest, known from its file too.
+        let mut file = Known::default();
+        let in_file = Guest {
+            pool: None,
+            ..guest("db")
+        };
+        file.guests.insert(104, in_file);
+        assert_eq!(again.update("config", file), Ok(true));
+        assert_eq!(again.snapshot().guest(104), Some(&guest("db")));
         // Another cluster has a guest of this number.
-        assert_eq!(again.update("other", known), Ok(true));
+        let mut other = Known::default();
+        other.guests.insert(104, guest("mail"));
+        assert_eq!(again.update("other", other), Ok(true));
         assert!(again.snapshot().guest(104).is_none());
         drop(again);
         let file = folder.path().join(FILE);

@@ -279,6 +279,11 @@ pub async fn source<C: SourceConfig>(toml: &str) -> SourceBench {
 }
 
 impl SourceBench {
+    /// The data folder it works with.
+    pub fn data_dir(&self) -> &std::path::Path {
+        &self.place.folder
+    }
+
     /// Waits until what has arrived is as wanted.
     pub async fn until(&self, mut wanted: impl FnMut(&[Event]) -> bool) {
         let waits = async {

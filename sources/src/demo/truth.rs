@@ -1,6 +1,7 @@
 //! What really happened on a day of the demo: for every entry, on whose behalf and from where. No record of the cluster
 //! tells all of it, which is why the answers of an audit can be compared with it.
 
+use pipeline::pve::{Guest, Known};
 use pipeline::{Event, Time};
 use serde::Serialize;
 
@@ -64,6 +65,11 @@ impl Day {
         })
     }
 
+    /// What guests of the cluster are called, and on which node they are when the day begins.
+    pub fn inventory(&self) -> Known {
+        names(&self.world().0)
+    }
+
     /// The world, and from when to when the day lasts [ms since 1970].
     fn world(&self) -> (World, i64, i64) {
         let start = self.start.0.div_euclid(1_000_000);
@@ -102,5 +108,22 @@ fn truth(maker: &Maker, world: &World, entry: &Entry) -> Truth {
         },
         user: entry.by.as_ref().map(|who| who.user.clone()),
         address: entry.by.as_ref().and_then(|who| who.address.clone()),
+    }
+}
+
+/// The guests of a world, for the inventory.
+pub(super) fn names(world: &World) -> Known {
+    let guest = |guest: &super::world::Guest| {
+        let known = Guest {
+            ct: guest.container,
+            name: guest.name.to_owned(),
+            node: world.nodes[guest.node].name.clone(),
+            ..Guest::default()
+        };
+        (guest.vmid, known)
+    };
+    Known {
+        guests: world.guests.iter().map(guest).collect(),
+        ..Known::default()
     }
 }

@@ -269,3 +269,40 @@ fn a_name_that_is_no_text_and_a_folder_too_deep_are_named_and_the_rest_is_read()
     assert_eq!(named[1].0, "j\\xfcrgen.cfg");
     assert!(named[1].1.contains("no UTF-8"), "{named:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_guests_are_called_is_in_the_inventory_also_when_they_are_gone() {
+    let tree = Tree::new();
+    tree.write(
+        "nodes/pve2/lxc/300.conf",
+        "hostname: mail\ntags: prod;mail\n\n[snapshot1]\nhostname: old\n",
+    );
+    tree.write(
+        "user.cfg",
+        "user:ops@pve:1:0:::::\npool:prod:x:210,300:local:\npool:empty:::\n",
+    );
+    let bench = tree.begun().await;
+    let inventory = pipeline::pve::Inventory::shared(bench.data_dir());
+    let now = inventory.snapshot();
+    let mail = now.guest(300).unwrap();
+    assert_eq!(
+        (
+            mail.name.as_str(),
+            mail.pool.as_deref(),
+            mail.node.as_str(),
+            mail.ct
+        ),
+        ("mail", Some("prod"), "pve2", true)
+    );
+    assert_eq!(mail.tags, ["prod", "mail"]);
+    assert!(now.has_pool("empty"));
+    fs::remove_file(tree.at("nodes/pve2/lxc/300.conf")).unwrap();
+    tree.write("nodes/pve1/qemu-server/210.conf", "cores: 2\nname: web-2\n");
+    bench.until(|events| real(events).len() == 2).await;
+    let now = inventory.snapshot();
+    assert_eq!(now.guest(210).unwrap().name, "web-2");
+    assert_eq!(now.guest(210).unwrap().pool.as_deref(), Some("prod"));
+    let mail = now.guest(300).unwrap();
+    assert!(mail.name == "mail" && mail.gone.is_some());
+    bench.stop().await;
+}

@@ -12,6 +12,7 @@ use super::PveConfig;
 use super::diff::diff;
 use super::guard::Guard;
 use super::keep::Kept;
+use super::names::Names;
 use super::reader::{Came, Reader};
 use super::scan::{Look, Scanner};
 use super::tell::{About, Change, Teller};
@@ -36,6 +37,7 @@ struct Watch<'s> {
     lane: LaneId,
     guard: Arc<Guard>,
     kept: Kept,
+    names: Names,
     teller: Teller,
     /// The first look of this start is still to come.
     first: bool,
@@ -57,6 +59,7 @@ pub(super) async fn watch(source: &PveConfig, out: &mut SourceOut) -> Result<(),
         lane: out.lane(LANE),
         guard,
         kept,
+        names: Names::new(Arc::clone(&source.inventory), &source.id),
         teller: Teller::new(&source.cluster),
         first: true,
         looked: Time(0),
@@ -64,6 +67,11 @@ pub(super) async fn watch(source: &PveConfig, out: &mut SourceOut) -> Result<(),
         unreadable: None,
     };
     watch.say_fresh(stored.is_some(), out);
+    for (key, _) in watch.kept.places() {
+        if let Some(doc) = watch.kept.get(&key) {
+            watch.names.learn(&key, &doc);
+        }
+    }
     match watch.run(&root, out).await {
         Ok(()) | Err(End::Stopped) => Ok(()),
         Err(End::Failed(why)) => Err(why),
@@ -164,6 +172,7 @@ impl Watch<'_> {
         let mut told = Vec::new();
         let mut objects = 0;
         for (key, doc) in &look.changed {
+            self.names.learn(key, doc);
             objects += doc.objects.len() + doc.rules.iter().map(|r| r.list.len()).sum::<usize>();
             let old = self.kept.get(key);
             if old.as_ref() == Some(doc) {
@@ -194,6 +203,7 @@ impl Watch<'_> {
             self.kept.add(key, Some(doc), changes, &mut lines);
         }
         for key in &look.gone {
+            self.names.forget(key);
             let Some(old) = self.kept.get(key) else {
                 continue;
             };
@@ -210,6 +220,13 @@ impl Watch<'_> {
             self.kept.add(key, None, changes, &mut lines);
         }
         self.looked = now;
+        if (late || !look.changed.is_empty() || !look.gone.is_empty())
+            && let Err(why) = self.names.keep(now)
+        {
+            out.metrics()
+                .error("inventory_not_kept", Stage::Receiving, 1);
+            tracing::warn!(component_id = self.source.id, %why, "the inventory cannot be kept; a restart will not know it");
+        }
         let acked = out.position::<Position>(LANE).unwrap_or_default().seq;
         if !lines.is_empty() || begins {
             self.kept.commit(&lines, acked)?;

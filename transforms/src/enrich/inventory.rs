@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pipeline::pve::{Inventory, Snapshot};
-use pipeline::{Batch, Event, Field, Outputs, Value, ValueRef};
+use pipeline::{Batch, Event, Field, Language, Outputs, Value, ValueRef, catalogue, fields};
 
 /// What misses are counted under.
 const NAME: &str = "inventory";
@@ -11,6 +11,7 @@ const NAME: &str = "inventory";
 /// Asks the inventory.
 pub(super) struct Names {
     inventory: Arc<Inventory>,
+    language: Language,
     vmid: Field,
     object: Field,
     name: Field,
@@ -19,9 +20,10 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(inventory: Arc<Inventory>) -> Names {
+    pub(super) fn new(inventory: Arc<Inventory>, language: Language) -> Names {
         Names {
             inventory,
+            language,
             vmid: Field::new("pve.vmid"),
             object: Field::new("pve.object.type"),
             name: Field::new("pve.object.name"),
@@ -57,6 +59,12 @@ impl Names {
         };
         if !guest.name.is_empty() && !event.has(self.name) {
             event.set_str(self.name, &guest.name);
+            // The sentence of `event_id` names the guest; without a code the message is somebody's own.
+            if event.has(fields::EVENT_CODE)
+                && let Some(said) = catalogue::sentence(event, self.language)
+            {
+                event.set_str(fields::MESSAGE, &said);
+            }
         }
         if let Some(pool) = &guest.pool
             && !event.has(self.pool)
@@ -91,10 +99,11 @@ mod tests {
         known.renew_guests([(104, guest)].into(), Time::from_secs(0));
         known.renew_guests(Default::default(), Time::from_secs(60));
         inventory.update("api", known).unwrap();
-        let names = Names::new(Arc::clone(&inventory));
+        let names = Names::new(Arc::clone(&inventory), Language::De);
         let now = inventory.snapshot();
         let mut events = events![
-            {"pve": {"vmid": 104, "object": {"type": "vm", "id": "104"}}},
+            {"pve": {"vmid": 104, "object": {"type": "vm", "id": "104"}}, "message": "said", "user": {"id": "a@pve"},
+                "event": {"code": "PVE-2002", "outcome": "success"}},
             {"pve": {"vmid": 104, "object": {"type": "volume", "id": "x"}}},
             {"pve": {"vmid": 105}},
             {"user": {"id": "a@pve"}},
@@ -106,6 +115,10 @@ mod tests {
         assert_eq!(object["name"], "db-prod-1");
         assert_eq!(object["pool"], "prod");
         assert_eq!(object["tags"][0], "pci");
+        assert_eq!(
+            events[0].str(fields::MESSAGE),
+            Some("a@pve hat VM 104 (db-prod-1) gelöscht")
+        );
         let object = &events[4].to_json()["pve"]["object"];
         assert_eq!(object["name"], "of the event");
     }

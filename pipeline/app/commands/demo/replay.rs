@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pipeline::case::{Replay, to_write};
+use pipeline::pve::Inventory;
 use pipeline::{Component, Event, Graph, Sink, Time};
 use sources::demo::Day;
 
@@ -32,6 +33,9 @@ pub(super) async fn run(graph: &Graph, day: &Day, count: Option<i64>) -> Result<
             Err(why) => return Err(format!("{}: {why}", node.id)),
         }
     }
+    // Kept as long as the graph's own components look into it.
+    let inventory = Inventory::shared(&graph.globals.data_dir);
+    inventory.update(source, day.inventory())?;
     let mut replay = Replay::new(graph, day.start)?;
     let mut told = 0;
     let cluster = graph.globals.cluster.clone().unwrap_or_default();

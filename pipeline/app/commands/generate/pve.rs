@@ -105,7 +105,10 @@ impl Found {
             access: root.exists("/var/log/pveproxy"),
             tasks: root.exists("/var/log/pve/tasks"),
             journal,
-            config: root.exists("/etc/pve/.version") || root.exists("/etc/pve/storage.cfg"),
+            // A copy of the tree has no `.version`, and a new node may lack most files.
+            config: ["/etc/pve/.version", "/etc/pve/nodes", "/etc/pve/user.cfg"]
+                .iter()
+                .any(|path| root.exists(path)),
             firewall: root.exists("/var/log/pve-firewall.log"),
             syslog: files.into_iter().filter(|file| root.exists(file)).collect(),
             ca: root.exists("/etc/pve/pve-root-ca.pem"),
@@ -310,12 +313,21 @@ fn graph(root: &Root, found: &Found, args: &Args, token: Option<&str>) -> String
             quoted(path("/etc/pve/.members"))
         ),
     };
+    // Without a source that knows guests there are no names to give.
+    let (named, before) = match found.config || token.is_some() {
+        true => (
+            "\n# What guests are called, in which pool they are; a guest that is gone is known for another day.\n\
+             [transforms.named]\ntype = \"enrich\"\ninputs = [\"audit\"]\ninventory = true\n",
+            "named",
+        ),
+        false => ("", "audit"),
+    };
     let _ = write!(
         text.text,
         "\n# One code, one outcome and one sentence for every kind of event.\n\
          [transforms.audit]\ntype = \"event_id\"\ninputs = [{}]\n\
-         \n# One act, one event: the task, the call that began it and the file it changed, with the address and how it is known.\n\
-         [transforms.who]\ntype = \"correlate\"\ninputs = [\"audit\"]\n{nodes}\n\
+         {named}\n# One act, one event: the task, the call that began it and the file it changed, with the address and how it is known.\n\
+         [transforms.who]\ntype = \"correlate\"\ninputs = [\"{before}\"]\n{nodes}\n\
          \n# What `pvetrail query` asks.\n\
          [sinks.search]\ntype = \"sqlite\"\ninputs = [\"who\"]\n\
          \n# And on to a store of yours, as many as you like:\n\
@@ -347,6 +359,18 @@ mod tests {
         ] {
             assert!(identity(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_copied_tree_is_watched_and_has_the_name_of_its_cluster() {
+        let tree = tempfile::tempdir().unwrap();
+        let pve = tree.path().join("etc/pve");
+        std::fs::create_dir_all(pve.join("nodes/pve1")).unwrap();
+        let members = r#"{"cluster": {"name": "prod", "quorate": 1}, "nodelist": {"pve1": {}}}"#;
+        std::fs::write(pve.join(".members"), members).unwrap();
+        let found = Found::look(&Root::new(Some(tree.path())));
+        assert!(found.config);
+        assert_eq!(found.node.cluster.as_deref(), Some("prod"));
     }
 
     #[test]
@@ -382,6 +406,14 @@ mod tests {
             [
                 "access", "tasks", "journal", "config", "firewall", "cluster", "self"
             ]
+        );
+        assert_eq!(
+            table["transforms"]["named"]["inputs"][0].as_str(),
+            Some("audit")
+        );
+        assert_eq!(
+            table["transforms"]["who"]["inputs"][0].as_str(),
+            Some("named")
         );
         assert_eq!(
             table["transforms"]["audit"]["inputs"]
