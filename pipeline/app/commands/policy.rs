@@ -141,11 +141,22 @@ impl Show {
         let mut out = format!("{:<9} {:<26} {:<9} {}\n", "CODE", "ACTION", "LEVEL", "WHY");
         for number in rows {
             let row = &catalogue[*number];
-            for (n, one) in policy
-                .decisions(*number, self.node.as_deref())
+            let decisions = policy.decisions(*number, self.node.as_deref());
+            // What nobody decided is told in one line, so that what somebody did stands out.
+            let plain = decisions
                 .iter()
-                .enumerate()
-            {
+                .all(|one| one.from.is_none() && !one.raised);
+            if let ([some, rest], true) = (decisions.as_slice(), plain) {
+                let (code, action) = (&row.code, &row.action);
+                let (level, more) = (rest.level.name(), some.level.name());
+                _ = writeln!(
+                    out,
+                    "{code:<9} {action:<26} {level:<9} built in; {more} only for {}",
+                    some.only
+                );
+                continue;
+            }
+            for (n, one) in decisions.iter().enumerate() {
                 let (code, action) = match n {
                     0 => (row.code.as_str(), row.action.as_str()),
                     _ => ("", ""),
@@ -219,6 +230,9 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("policy.toml, rule 1"), "{text}");
+        let text = show("pve1", false).text().unwrap();
+        let lines = text.lines().filter(|line| line.contains("built in"));
+        assert_eq!(lines.count(), 1, "{text}");
         let text = show("pve1", true).text().unwrap();
         let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
         assert_eq!(line["levels"][1]["level"], "params", "{text}");
