@@ -417,6 +417,26 @@ fn each_of_the_questions_people_ask_is_one_command() {
     );
     let (_, doubt) = ground.pvetrail(&["query", "-c", "graph.toml", "--action", "vm-destory"]);
     assert!(doubt.contains("did you mean vm-destroy?"), "{doubt}");
+    // What can fit nothing is no "nobody did it".
+    for (words, wanted, says) in [
+        (["--source", "300.1.1.1"], 2, "is no address and no network"),
+        (
+            ["--source", "10.0.0.0/99"],
+            2,
+            "is no address and no network",
+        ),
+        (["--user", ""], 2, "--user has no word in it"),
+        (["--kind", "alerts"], 2, "invalid value 'alerts'"),
+        (["--code", "2902"], 1, "the catalogue has no event ID"),
+        (["--node", "pve9"], 1, "did you mean pve1?"),
+        (["--user", "alise@pve"], 1, "did you mean alice@pve?"),
+    ] {
+        let (code, said) = ground.pvetrail(&["query", "-c", "graph.toml", words[0], words[1]]);
+        assert!(
+            code == Some(wanted) && said.contains(says),
+            "{words:?}: {said}"
+        );
+    }
     // Every one of these questions is in the record, with who asked.
     ground.until("the questions are recorded", || {
         get(&["--code", "PVE-9041", "--text", "nobody"], "message")

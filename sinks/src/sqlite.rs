@@ -16,6 +16,7 @@ mod resolve;
 mod rows;
 mod schema;
 mod trouble;
+mod users;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -30,7 +31,8 @@ use serde::Deserialize;
 
 pub use count::{By, Group};
 pub use filter::{Filter, Hours};
-pub use read::{Bodies, Reader};
+pub use matching::is_source;
+pub use read::{Bodies, Known, Reader};
 pub use rows::{ChangeRow, Row, Sample, State};
 pub use trouble::{Trouble, TroubleKind};
 

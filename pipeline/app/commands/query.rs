@@ -3,25 +3,27 @@
 //! It reads one snapshot and never writes to the store, so it may run at any time. That somebody read is itself an event
 //! (`PVE-9041`), left in `data_dir/inbox` for the running program or its next start.
 
+mod doubts;
 mod explode;
 mod group;
 mod history;
 mod list;
 pub(super) mod out;
+mod place;
 mod show;
 pub(super) mod trace;
 pub(super) mod when;
 
-use std::path::{Path, PathBuf};
-
 use clap::{Subcommand, ValueEnum};
-use pipeline::{Catalogue, Language, SystemEnv, config};
-use sinks::sqlite::{self, By, Filter, Reader, Trouble, TroubleKind};
+use pipeline::{Catalogue, Language};
+use sinks::sqlite::{By, Filter, Trouble};
 
 use crate::exit::Exit;
-use crate::{load, say};
+use crate::say;
 
 use out::Format;
+pub(super) use place::Place;
+pub(crate) use place::{Store, one_event, store};
 use when::Zone;
 
 const EXAMPLES: &str = "\
@@ -80,17 +82,6 @@ enum What {
     History(history::Args),
 }
 
-/// Where the store is.
-#[derive(Clone, Debug, clap::Args)]
-pub(super) struct Place {
-    /// The file of the store.
-    #[arg(long, value_name = "FILE", conflicts_with = "config", global = true)]
-    pub(super) store: Option<PathBuf>,
-    /// The configuration whose `sqlite` sink writes it; without either, /var/lib/pvetrail/search.db.
-    #[arg(short, long, value_name = "FILE", global = true)]
-    pub(super) config: Vec<PathBuf>,
-}
-
 /// How it is shown.
 #[derive(Clone, Debug, clap::Args)]
 struct Look {
@@ -127,7 +118,7 @@ struct Question {
     place: Place,
     #[command(flatten)]
     look: Look,
-    /// Who: `alice@pve`, `alice` of any realm, `al*`.
+    /// Who: `alice@pve`, `alice` of any realm, `al*`; `alice@pve!ci` is one of her tokens.
     #[arg(long, value_name = "USER", value_delimiter = ',')]
     user: Vec<String>,
     /// What was done: `vm-destroy`, `*-migrate`; `pvetrail list events` names them all.
@@ -155,7 +146,7 @@ struct Question {
     #[arg(long, conflicts_with = "outcome", num_args = 0..=1, default_missing_value = "1", value_name = "1", hide_possible_values = true)]
     failed: Option<u8>,
     /// event, alert, state, pipeline_error; all but state where it is not said.
-    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = ["event", "alert", "state", "pipeline_error"], hide_possible_values = true)]
     kind: Vec<String>,
     /// From this time on: `2026-03-14`, `"2026-03-14 18:00"`, `2026-03-14T18:00:00Z`.
     #[arg(long, value_name = "TIME", conflicts_with = "since")]
@@ -252,7 +243,7 @@ pub(crate) fn run(args: &Args) -> Exit {
 
 fn ask(question: &Question) -> Result<Exit, Exit> {
     let filter = question.filter()?;
-    question.doubts();
+    question.doubts()?;
     let store = question.place.find()?;
     let reader = store.open()?;
     // `--count 5` alone asks for repeated failures, and those are somebody's.
@@ -267,25 +258,10 @@ fn ask(question: &Question) -> Result<Exit, Exit> {
         list::run(question, &filter, &reader)?
     };
     if rows == 0 {
-        nothing(&reader, question.all);
+        question.nothing(&reader);
     }
     store.leave_trace(rows);
     Ok(if rows == 0 { Exit::Found } else { Exit::Done })
-}
-
-/// Why nothing may have been found: no false "nobody did it".
-fn nothing(reader: &Reader, all: bool) {
-    let more = if all {
-        ""
-    } else {
-        "; --all looks at evidence too"
-    };
-    match reader.span() {
-        Ok(Some((first, last))) => say::aside(&format!(
-            "nothing found; the store holds {first} to {last}{more}\n"
-        )),
-        _ => say::aside("nothing found; the store is empty\n"),
-    }
 }
 
 impl Question {
@@ -352,28 +328,6 @@ impl Question {
         })
     }
 
-    /// A slip of the pen must not read as "nobody did it".
-    fn doubts(&self) {
-        let actions = || {
-            Catalogue::builtin()
-                .rows()
-                .iter()
-                .map(|row| row.action.as_str())
-        };
-        for word in &self.action {
-            if !word.contains(['*', '?']) && !actions().any(|action| action == word) {
-                let meant = match config::nearest(word, actions()) {
-                    Some(meant) => format!("; did you mean {meant}?"),
-                    None => String::new(),
-                };
-                say::aside(&format!(
-                    "note: the catalogue has no action {:?}{meant}\n",
-                    pipeline::printable(word)
-                ));
-            }
-        }
-    }
-
     /// Rows at most; 0 is all of them.
     fn limit(&self) -> usize {
         self.limit.unwrap_or(match self.look.format {
@@ -381,125 +335,6 @@ impl Question {
             _ => 0,
         })
     }
-}
-
-/// A store, and where to leave the note that it was read.
-pub(crate) struct Store {
-    file: PathBuf,
-    data_dir: Option<PathBuf>,
-}
-
-impl Place {
-    pub(super) fn find(&self) -> Result<Store, Exit> {
-        if let Some(file) = &self.store {
-            let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-            // Beside a copy of a store somewhere else there is nobody to tell.
-            let inbox = folder.join(pipeline::inbox::FOLDER);
-            return Ok(Store {
-                file: file.clone(),
-                data_dir: inbox.is_dir().then_some(folder),
-            });
-        }
-        if self.config.is_empty() {
-            let data_dir = PathBuf::from(config::DATA_DIR);
-            return Ok(Store {
-                file: data_dir.join(sqlite::FILE),
-                data_dir: Some(data_dir),
-            });
-        }
-        let graph = load::graph(&self.config, &crate::registry(), &SystemEnv)?;
-        let data_dir = graph.globals.data_dir.clone();
-        let files: Vec<PathBuf> = graph
-            .sinks
-            .iter()
-            .filter_map(|node| node.component.as_any().downcast_ref::<sqlite::Config>())
-            .map(|config| config.file(&data_dir))
-            .collect();
-        match files.as_slice() {
-            [file] => Ok(Store {
-                file: file.clone(),
-                data_dir: Some(data_dir),
-            }),
-            [] => {
-                say::error(
-                    "the configuration has no sink of type sqlite; add one, or name a store with --store",
-                );
-                Err(Exit::Failed)
-            }
-            several => {
-                let names: Vec<_> = several
-                    .iter()
-                    .map(|file| file.display().to_string())
-                    .collect();
-                say::error(format!(
-                    "the configuration has several stores; name one with --store: {}",
-                    names.join(", ")
-                ));
-                Err(Exit::Failed)
-            }
-        }
-    }
-}
-
-/// The JSON of the one event whose id begins so, from the store at its usual place or that of a configuration.
-pub(crate) fn one_event(
-    config: &[PathBuf],
-    store: Option<&Path>,
-    id: &str,
-) -> Result<String, Exit> {
-    Catalogue::builtin();
-    let place = Place {
-        store: store.map(Path::to_owned),
-        config: config.to_vec(),
-    };
-    let store = place.find()?;
-    let reader = store.open()?;
-    let found = reader.find(id, 2).map_err(failed)?;
-    let [row] = found.as_slice() else {
-        let what = if found.is_empty() {
-            "no event has"
-        } else {
-            "several events have"
-        };
-        say::error(format!(
-            "{what} an id that begins with {}",
-            pipeline::printable(id)
-        ));
-        store.leave_trace(0);
-        return Err(Exit::Failed);
-    };
-    let json = reader.bodies().json(row).map_err(failed)?.to_owned();
-    store.leave_trace(1);
-    Ok(json)
-}
-
-impl Store {
-    pub(crate) fn open(&self) -> Result<Reader, Exit> {
-        Reader::open(&self.file).map_err(|why| {
-            if why.kind == TroubleKind::Missing {
-                say::error(format!(
-                    "{why}; a store is written by a sink of type sqlite, and named by --store FILE or -c CONFIG"
-                ));
-            } else {
-                say::error(why);
-            }
-            Exit::Failed
-        })
-    }
-
-    pub(crate) fn leave_trace(&self, rows: u64) {
-        trace::leave(self.data_dir.as_deref(), &self.file, rows);
-    }
-}
-
-/// The store of a configuration, or that file, for a command that reads all of it.
-pub(crate) fn store(config: &[PathBuf], store: Option<&Path>) -> Result<Store, Exit> {
-    Catalogue::builtin();
-    let place = Place {
-        store: store.map(Path::to_owned),
-        config: config.to_vec(),
-    };
-    place.find()
 }
 
 /// Says what went wrong with the store.

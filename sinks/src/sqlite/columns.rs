@@ -23,6 +23,8 @@ pub(super) struct Names {
     object_name: Field,
     vmid: Field,
     upid: Field,
+    token: Field,
+    phase: Field,
     changes: Field,
     links: Field,
     evidence: Field,
@@ -49,6 +51,8 @@ impl Names {
             object_name: Field::new("pve.object.name"),
             vmid: Field::new("pve.vmid"),
             upid: Field::new("pve.task.upid"),
+            token: Field::new("pve.token.id"),
+            phase: Field::new("pve.task.phase"),
             changes: Field::new("pve.changes"),
             links: Field::new("pve.links"),
             evidence: Field::new("pve.source.evidence"),
@@ -86,6 +90,8 @@ pub(super) struct Columns<'a> {
     pub(super) upid: Option<&'a str>,
     pub(super) reason: Option<&'a str>,
     pub(super) message: Option<&'a str>,
+    pub(super) token: Option<&'a str>,
+    pub(super) phase: Option<&'a str>,
 }
 
 impl<'a> Columns<'a> {
@@ -126,6 +132,8 @@ impl<'a> Columns<'a> {
             message: event
                 .str(fields::MESSAGE)
                 .map(|text| cut(text, LONGEST_MESSAGE)),
+            token: text(names.token),
+            phase: text(names.phase),
         }
     }
 }

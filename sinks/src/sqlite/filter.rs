@@ -12,14 +12,14 @@ use super::matching::{Pattern, glob, is_wild};
 use super::resolve::{distinct, is_there, offer_functions};
 
 /// Most values an index is walked for; more are checked row by row.
-const MOST_WALKED: usize = 64;
+pub(super) const MOST_WALKED: usize = 64;
 /// Counting how many rows an index would give ends here.
 const MANY: i64 = 5_000;
 
 /// What is asked for. Words of one list are alternatives, lists add up, an empty one asks for nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Users, with or without realm; `*` and `?`.
+    /// Users, with or without realm, or one token of a user (`alice@pve!ci`); `*` and `?`.
     pub users: Vec<String>,
     /// Actions like `vm-destroy`; `*` and `?`.
     pub actions: Vec<String>,
@@ -88,10 +88,10 @@ impl Plan {
 
 /// One kind of condition: for each row, and for an index if one can be walked.
 #[derive(Default)]
-struct Condition {
-    sql: String,
-    params: Vec<Value>,
-    walk: Option<(&'static str, Vec<Walk>)>,
+pub(super) struct Condition {
+    pub(super) sql: String,
+    pub(super) params: Vec<Value>,
+    pub(super) walk: Option<(&'static str, Vec<Walk>)>,
 }
 
 impl Filter {
@@ -100,14 +100,12 @@ impl Filter {
         let mut patterns: Vec<Vec<Pattern>> = Vec::new();
         let mut conditions = Vec::new();
         let names = |words: &[String]| words.iter().cloned().map(Pattern::Name).collect::<Vec<_>>();
-        let users = self.users.iter().cloned().map(Pattern::User).collect();
         let sources = self
             .sources
             .iter()
             .map(|word| Pattern::source(word))
             .collect();
         for (column, index, wanted) in [
-            ("user", "events_user", users),
             ("source", "events_source", sources),
             ("node", "events_node", names(&self.nodes)),
         ] {
@@ -115,6 +113,7 @@ impl Filter {
                 conditions.push(condition);
             }
         }
+        conditions.extend(self.users_asked(db, &mut patterns)?);
         conditions.extend(self.codes());
         conditions.extend(self.vmids());
         conditions.extend(self.objects(db)?);
@@ -400,11 +399,11 @@ fn any(parts: impl Iterator<Item = (String, Value)>) -> Condition {
 }
 
 /// SQL's GLOB knows brackets too; ours does not.
-fn escaped(pattern: &str) -> String {
+pub(super) fn escaped(pattern: &str) -> String {
     pattern.replace('[', "[[]")
 }
 
-fn column_condition(
+pub(super) fn column_condition(
     db: &Connection,
     column: &'static str,
     index: &'static str,

@@ -64,6 +64,12 @@ impl Pattern {
     }
 }
 
+/// Whether a word can be a source: an address, a network, or a text with `*` or `?`.
+pub fn is_source(word: &str) -> bool {
+    let word = word.trim();
+    is_wild(word) || word.parse::<IpAddr>().is_ok() || word.parse::<IpNet>().is_ok()
+}
+
 /// Whether a word holds `*` or `?`.
 pub(super) fn is_wild(word: &str) -> bool {
     word.contains(['*', '?'])
@@ -126,6 +132,22 @@ mod tests {
         assert!(user("alice").fits("alice@pve") && user("alice").fits("alice"));
         assert!(!user("alice").fits("alice2@pve") && !user("alice@pam").fits("alice@pve"));
         assert!(user("al*").fits("alice@pve") && user("*@pve").fits("alice@pve"));
+    }
+
+    #[test]
+    fn what_can_be_a_source() {
+        for word in [
+            "192.0.2.7",
+            "192.0.2.0/24",
+            "2001:db8::1",
+            "::ffff:192.0.2.1",
+            "192.0.*",
+        ] {
+            assert!(is_source(word), "{word}");
+        }
+        for word in ["300.1.1.1", "10.0.0.0/99", "pve1", "", "192.0.2"] {
+            assert!(!is_source(word), "{word}");
+        }
     }
 
     #[test]

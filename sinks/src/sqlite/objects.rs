@@ -56,7 +56,12 @@ fn word(
     let guest = matches!(columns.object_type, Some("vm" | "ct"));
     let observed = matches!(columns.origin, Some("config" | "api"));
     let gone = match columns.code {
-        Some(code) if DESTROYED.contains(&code) => columns.record != Some("evidence"),
+        // A line about it may be of a call that came to nothing; its file, once gone, is gone.
+        Some(code) if DESTROYED.contains(&code) => {
+            columns.record != Some("evidence") || columns.origin == Some("config")
+        }
+        // The end of a snapshot or of a disk is told of the guest it belonged to.
+        Some(_) if guest => false,
         _ => is_deletion(event, names) && (observed || (!guest && !changes.is_empty())),
     };
     let mut delta = Map::new();

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags, params, params_from_iter};
 use super::blocks::Unpacker;
 use super::columns::id_bytes;
 use super::filter::{Filter, Plan, indexed};
+use super::resolve::distinct;
 use super::rows::{ChangeRow, Row, Sample, State, id_of};
 use super::schema;
 use super::trouble::{Trouble, TroubleKind};
@@ -18,6 +19,15 @@ use super::trouble::{Trouble, TroubleKind};
 pub struct Reader {
     pub(super) path: PathBuf,
     pub(super) db: Connection,
+}
+
+/// What a store knows by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Users, as events name them.
+    Users,
+    /// Nodes.
+    Nodes,
 }
 
 /// Whole events. Neighbours are unpacked together, so one of these is for one walk.
@@ -334,7 +344,16 @@ impl Reader {
                 })?
                 .collect()
         };
-        work().map_err(|why| self.trouble(&why))
+        let mut states = work().map_err(|why| self.trouble(&why))?;
+        // What came late can make of a row behind it the same once more.
+        states.dedup_by(|later, state| {
+            let same = (later.gone, &later.state) == (state.gone, &state.state);
+            if same {
+                state.valid_to = later.valid_to;
+            }
+            same
+        });
+        Ok(states)
     }
 
     /// The latest `most` samples of an object's resources, the oldest first.
@@ -373,6 +392,15 @@ impl Reader {
             statement.query_map([id], |row| row.get(0))?.collect()
         };
         work().map_err(|why| self.trouble(&why))
+    }
+
+    /// The names the store knows, sorted; `None` if they are too many to be looked at.
+    pub fn names(&self, known: Known) -> Result<Option<Vec<String>>, Trouble> {
+        let (column, index) = match known {
+            Known::Users => ("user", "events_user"),
+            Known::Nodes => ("node", "events_node"),
+        };
+        distinct(&self.db, column, index, "").map_err(|why| self.trouble(&why))
     }
 
     /// The times of the oldest and the newest event, if there is one.

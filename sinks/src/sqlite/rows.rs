@@ -33,6 +33,8 @@ pub struct Row {
     pub upid: String,
     pub reason: String,
     pub message: String,
+    pub token: String,
+    pub phase: String,
     pub(super) block: i64,
     pub(super) place: i64,
 }
@@ -40,7 +42,8 @@ pub struct Row {
 impl Row {
     /// The columns it is loaded from, in their order.
     pub(super) const COLUMNS: &'static str = "seq, time, id, severity, vmid, block, place, code, action, outcome, kind, record, \
-        origin, user, source, source_basis, candidates, object_type, object_id, object_name, node, upid, reason, message";
+        origin, user, source, source_basis, candidates, object_type, object_id, object_name, node, upid, reason, message, \
+        token, phase";
 
     /// When it happened.
     pub fn time(&self) -> Time {
@@ -84,6 +87,8 @@ impl Row {
             &mut self.upid,
             &mut self.reason,
             &mut self.message,
+            &mut self.token,
+            &mut self.phase,
         ];
         for (n, text) in (7..).zip(texts) {
             text.clear();
@@ -107,6 +112,16 @@ pub(super) fn id_of(bytes: &[u8]) -> EventId {
             .map_or(0, u64::from_be_bytes)
     };
     EventId([half(0), half(8)])
+}
+
+impl Row {
+    /// Who: `alice@pve`, or `alice@pve!ci` where a token was used.
+    pub fn who(&self) -> String {
+        if self.token.is_empty() || self.user.is_empty() {
+            return self.user.clone();
+        }
+        format!("{}!{}", self.user, self.token)
+    }
 }
 
 /// One changed key of an object.

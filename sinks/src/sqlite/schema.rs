@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use super::trouble::{Trouble, TroubleKind};
 
 /// What this program writes.
-pub(crate) const VERSION: i64 = 2;
+pub(crate) const VERSION: i64 = 3;
 /// `PVET` in the head of the file: it is ours.
 pub(crate) const APPLICATION: i64 = 0x5056_4554;
 /// Rows of one transaction while a step works through what is there.
@@ -25,7 +25,7 @@ const LOG_PAGES: i64 = 16 << 10;
 const CACHE: i64 = 24 << 10;
 
 /// From an empty file to version 1, from 1 to 2, and so on.
-const STEPS: &[&str] = &[FIRST, SECOND];
+const STEPS: &[&str] = &[FIRST, SECOND, THIRD];
 
 /// Version 1: events, their changes, and whole events in compressed blocks.
 const FIRST: &str = "
@@ -77,6 +77,12 @@ CREATE TABLE samples (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO notes (name, value) SELECT 'words_from', max(seq) FROM events HAVING max(seq) IS NOT NULL;
 INSERT INTO notes (name, value) SELECT 'words_next', 0 WHERE EXISTS (SELECT 1 FROM notes WHERE name = 'words_from');
+";
+
+/// Version 3: the token somebody used, and whether a task begins or ends; empty for what an earlier version wrote.
+const THIRD: &str = "
+ALTER TABLE events ADD COLUMN token TEXT;
+ALTER TABLE events ADD COLUMN phase TEXT;
 ";
 
 /// Opens the store for writing: makes the file (0600) where there is none, and brings an older one up to this version.

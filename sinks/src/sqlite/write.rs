@@ -15,8 +15,8 @@ use super::{objects, schema};
 const LOG_LONG: u64 = 1 << 30;
 
 const INSERT: &str = "INSERT INTO events (time, id, code, action, outcome, severity, kind, record, origin, user, source, \
-    source_basis, candidates, object_type, object_id, object_name, vmid, node, upid, reason, message, block, place) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23) \
+    source_basis, candidates, object_type, object_id, object_name, vmid, node, upid, reason, message, block, place, token, phase) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25) \
     ON CONFLICT (id) DO NOTHING";
 
 /// All of the sink but the trait: what runs where it may wait for a disk.
@@ -180,6 +180,8 @@ fn one(
     bind(&row.message)?;
     bind(&blocks.block)?;
     bind(&blocks.place)?;
+    bind(&row.token)?;
+    bind(&row.phase)?;
     if insert.raw_execute()? == 0 {
         return Ok(false);
     }

@@ -2,8 +2,8 @@
 
 use sinks::sqlite::{ChangeRow, Filter, Reader};
 
-use super::list::source;
-use super::out::{Cell, Out};
+use super::list::{short_id, source};
+use super::out::{Cell, Format, Out};
 use super::{Question, failed};
 use crate::exit::Exit;
 use crate::say;
@@ -28,6 +28,8 @@ const COLUMNS: [&str; 13] = [
 pub(super) fn run(question: &Question, filter: &Filter, reader: &Reader) -> Result<u64, Exit> {
     let mut out = Out::new(question.look.format, COLUMNS.to_vec());
     let mut trouble = None;
+    // A person reads seconds and copies a short id.
+    let person = question.look.format == Format::Table;
     let more = reader.rows(filter, question.limit(), &mut |row| {
         let changes: Vec<ChangeRow> = match reader.changes(row) {
             Ok(changes) => changes,
@@ -36,15 +38,27 @@ pub(super) fn run(question: &Question, filter: &Filter, reader: &Reader) -> Resu
                 return false;
             }
         };
-        let (time, id, from) = (
-            question.look.zone.exact(row.time()),
-            row.id_hex(),
-            source(row),
-        );
+        let id = match person {
+            true => short_id(reader, row, question.limit()),
+            false => Ok(row.id_hex()),
+        };
+        let id = match id {
+            Ok(id) => id,
+            Err(why) => {
+                trouble = Some(why);
+                return false;
+            }
+        };
+        let zone = &question.look.zone;
+        let time = match person {
+            true => zone.short(row.time()),
+            false => zone.exact(row.time()),
+        };
+        let (from, who) = (source(row), row.who());
         changes.iter().all(|change| {
             out.row(&[
                 Cell::Text(&time),
-                Cell::Text(&row.user),
+                Cell::Text(&who),
                 Cell::Text(&from),
                 Cell::Text(&row.source_basis),
                 Cell::Text(&row.action),

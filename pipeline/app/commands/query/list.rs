@@ -9,9 +9,10 @@ use crate::exit::Exit;
 use crate::say;
 
 /// Columns of CSV; those of a table are fewer.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "time",
     "user",
+    "token",
     "source",
     "source_basis",
     "source_candidates",
@@ -98,7 +99,7 @@ fn table_names(sentence: bool, all: bool) -> Vec<&'static str> {
 }
 
 /// As much of the id as `query show` needs to find it; whole in long lists.
-fn short_id(reader: &Reader, row: &Row, limit: usize) -> Result<String, Trouble> {
+pub(super) fn short_id(reader: &Reader, row: &Row, limit: usize) -> Result<String, Trouble> {
     let mut id = row.id_hex();
     if (1..=1000).contains(&limit) {
         for length in [12, 16, 20, 24, 28] {
@@ -121,7 +122,7 @@ fn table_row(
 ) -> bool {
     let mut cells = vec![
         Cell::Owned(question.look.zone.short(row.time())),
-        Cell::Text(&row.user),
+        Cell::Owned(row.who()),
         Cell::Owned(source(row)),
         Cell::Text(&row.source_basis),
         Cell::Text(if row.action.is_empty() {
@@ -130,7 +131,7 @@ fn table_row(
             &row.action
         }),
         Cell::Owned(object(row)),
-        Cell::Text(&row.outcome),
+        Cell::Text(outcome(row)),
         Cell::Text(&row.node),
         Cell::Text(&row.code),
         Cell::Text(id),
@@ -161,6 +162,7 @@ fn csv_row(question: &Question, row: &Row, said: Option<String>, out: &mut Out) 
     out.row(&[
         Cell::Text(&time),
         Cell::Text(&row.user),
+        Cell::Text(&row.token),
         Cell::Text(&row.source),
         Cell::Text(&row.source_basis),
         Cell::Text(&row.candidates),
@@ -176,6 +178,14 @@ fn csv_row(question: &Question, row: &Row, said: Option<String>, out: &mut Out) 
         Cell::Text(said.as_deref().unwrap_or(&row.message)),
         Cell::Text(&id),
     ])
+}
+
+/// How it ended, for people: what has only begun has not ended at all.
+fn outcome(row: &Row) -> &str {
+    match (row.phase.as_str(), row.outcome.as_str()) {
+        ("start", "unknown") => "begun",
+        (_, outcome) => outcome,
+    }
 }
 
 /// The address, or those it may have been.

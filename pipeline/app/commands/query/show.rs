@@ -64,9 +64,10 @@ pub(super) fn run(args: &Args, question: &Question) -> Result<Exit, Exit> {
 
 fn line(look: &Look, row: &Row) -> String {
     let text = format!(
-        "{}  {}  {}  {}",
+        "{}  {}  {:<8} {}  {}",
         &row.id_hex()[..12],
         look.zone.short(row.time()),
+        row.origin,
         row.code,
         row.message
     );
@@ -143,21 +144,34 @@ fn person(look: &Look, reader: &Reader, row: &Row, json: &str) -> Result<(), Exi
             .take(MOST)
             .collect()
     };
+    // Each other event is shown once, in the first list it belongs to.
+    let mut shown = vec![row.id];
+    let mut new = |rows: Vec<Row>| -> Vec<Row> {
+        let rows: Vec<Row> = rows
+            .into_iter()
+            .filter(|other| !shown.contains(&other.id))
+            .collect();
+        shown.extend(rows.iter().map(|other| other.id));
+        rows
+    };
     let evidence = parsed("/pve/source/evidence");
     let rows = reader.by_ids(&evidence).map_err(failed)?;
-    list(look, reader, "rests on", &rows, true)?;
-    if rows.len() < evidence.len() {
-        let missing = evidence.len() - rows.len();
+    let missing = evidence.len() - rows.len();
+    list(look, reader, "rests on", &new(rows), true)?;
+    if missing > 0 {
         say::line(format!("  {missing} more that this store does not hold"));
     }
     let rows = reader.by_ids(&parsed("/pve/links")).map_err(failed)?;
-    list(look, reader, "belongs to", &rows, false)?;
+    list(look, reader, "belongs to", &new(rows), false)?;
     let rows = reader.linked_from(row.id, MOST).map_err(failed)?;
-    list(look, reader, "is evidence or a part of", &rows, false)?;
+    let (again, acts): (Vec<_>, Vec<_>) = rows
+        .into_iter()
+        .partition(|other| other.record == "evidence");
+    list(look, reader, "is evidence of", &new(acts), false)?;
+    list(look, reader, "told besides by", &new(again), false)?;
     if !row.upid.is_empty() {
-        let mut rows = reader.of_task(&row.upid, MOST).map_err(failed)?;
-        rows.retain(|other| other.id != row.id);
-        list(look, reader, "the same task", &rows, false)?;
+        let rows = reader.of_task(&row.upid, MOST).map_err(failed)?;
+        list(look, reader, "the same task", &new(rows), false)?;
     }
     Ok(())
 }
@@ -263,8 +277,9 @@ fn call(event: &Json) -> String {
 
 fn program(event: &Json) -> String {
     let pid = event.pointer("/process/pid").and_then(Json::as_i64);
-    match pid {
-        Some(pid) => format!("{}[{pid}]", text(event, "/process/name")),
-        None => text(event, "/process/name").to_owned(),
+    match (text(event, "/process/name"), pid) {
+        ("", Some(pid)) => format!("process {pid}"),
+        (name, Some(pid)) => format!("{name}[{pid}]"),
+        (name, None) => name.to_owned(),
     }
 }

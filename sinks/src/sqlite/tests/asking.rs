@@ -387,3 +387,50 @@ proptest! {
         prop_assert_eq!(&ground.found(&filter, 5), &wanted[wanted.len().saturating_sub(5)..]);
     }
 }
+
+#[tokio::test]
+async fn a_token_is_asked_for_beside_users() {
+    let ground = Ground::new();
+    let who = |n: u64, user: &str, token: Option<&str>| {
+        event(
+            n,
+            json!({ "user": { "id": user }, "pve": { "token": { "id": token } } }),
+        )
+    };
+    ground
+        .sink()
+        .write(events([
+            who(1, "alice@pve", None),
+            who(2, "alice@pve", Some("ci")),
+            who(3, "alice@pve", Some("backup")),
+            who(4, "bob@pve", Some("ci")),
+            who(5, "carol@pve", None),
+        ]))
+        .await
+        .unwrap();
+    for (words, found) in [
+        (&["alice@pve!ci"][..], &[2][..]),
+        (&["alice@pve!*"], &[2, 3]),
+        (&["*@pve!ci"], &[2, 4]),
+        (&["alice@pve!ci", "carol"], &[2, 5]),
+        (&["alice@pve"], &[1, 2, 3]),
+        (&["alice@pve!none"], &[]),
+        (&["alice@pve![c]i"], &[]),
+    ] {
+        let filter = Filter {
+            users: words.iter().map(|word| (*word).to_owned()).collect(),
+            ..Filter::default()
+        };
+        assert_eq!(ground.found(&filter, 0), found, "{words:?}");
+        assert_eq!(ground.found(&filter, 10), found, "{words:?}");
+    }
+    let mut who = Vec::new();
+    ground
+        .reader()
+        .rows(&Filter::default(), 2, &mut |row| {
+            who.push(row.who());
+            true
+        })
+        .unwrap();
+    assert_eq!(who, ["bob@pve!ci", "carol@pve"]);
+}

@@ -81,7 +81,14 @@ async fn a_store_of_version_1_becomes_one_of_this_version_while_it_is_read() {
         .query_row("SELECT count(*) FROM notes", [], |row| row.get(0))
         .unwrap();
     assert_eq!(notes, 0, "the work of the step is done");
-    assert_eq!(schema::VERSION, 2, "a new version wants a test of its step");
+    let named = Filter {
+        users: vec!["alice@pve!ci".to_owned()],
+        ..Filter::default()
+    };
+    let token = json!({ "user": { "id": "alice@pve" }, "pve": { "token": { "id": "ci" } } });
+    sink.write(events([event(60_001, token)])).await.unwrap();
+    assert_eq!(ground.found(&named, 10), [60_001]);
+    assert_eq!(schema::VERSION, 3, "a new version wants a test of its step");
 }
 
 #[tokio::test]

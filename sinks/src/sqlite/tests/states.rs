@@ -164,6 +164,72 @@ async fn failed_deletions_snapshots_and_secrets_are_no_ends() {
 }
 
 #[tokio::test]
+async fn a_guest_that_is_gone_stays_so_whatever_else_tells_of_its_end() {
+    let about = |n: u64, code: &str, more: Json| {
+        let mut all = json!({ "event": { "code": code, "type": ["deletion"], "outcome": "success" },
+            "pve": { "object": { "type": "vm", "id": "104" } } });
+        merge(&mut all, more);
+        event(n, all)
+    };
+    let task = about(
+        20,
+        "PVE-2002",
+        json!({ "pve": { "record": "primary", "origin": "task" } }),
+    );
+    let file = about(
+        22,
+        "PVE-2002",
+        json!({ "pve": { "record": "evidence", "origin": "config",
+            "changes": [{ "key": "cores", "op": "remove", "old": "2" }, { "key": "name", "op": "remove", "old": "db" }] } }),
+    );
+    for order in [[&task, &file], [&file, &task]] {
+        let ground = Ground::new();
+        let mut sink = ground.sink();
+        sink.write(events([state(10, "running", json!({}))]))
+            .await
+            .unwrap();
+        for one in order {
+            sink.write(events([one.clone()])).await.unwrap();
+        }
+        let states = history(&ground);
+        assert_eq!(states.len(), 2, "{states:?}");
+        assert_eq!(states[1], (20, None, "gone".to_owned()));
+    }
+    // A snapshot in the cluster log is not its guest.
+    let ground = Ground::new();
+    let snapshot = about(
+        20,
+        "PVE-2018",
+        json!({ "pve": { "record": "primary", "origin": "api" } }),
+    );
+    ground
+        .sink()
+        .write(events([state(10, "running", json!({})), snapshot]))
+        .await
+        .unwrap();
+    assert_eq!(history(&ground).len(), 1);
+}
+
+#[tokio::test]
+async fn a_late_word_leaves_no_state_that_says_the_same_again() {
+    let ground = Ground::new();
+    let mut sink = ground.sink();
+    for one in [
+        change(10, "memory", Some("2048")),
+        change(30, "memory", Some("4096")),
+        change(20, "memory", Some("4096")),
+    ] {
+        sink.write(events([one])).await.unwrap();
+    }
+    let states = history(&ground);
+    let wanted = [
+        (10, Some(20), r#"{"memory":"2048"}"#.to_owned()),
+        (20, None, r#"{"memory":"4096"}"#.to_owned()),
+    ];
+    assert_eq!(states, wanted);
+}
+
+#[tokio::test]
 async fn ratios_of_each_hour_become_samples() {
     let ground = Ground::new();
     let hour = |n: u64| {
