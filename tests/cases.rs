@@ -1,9 +1,12 @@
 //! Every folder of `tests/cases`, as `pvetrail test tests/cases` runs it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pipeline::Registry;
 use pipeline::case::{CaseResult, find_cases, run_folder};
+
+/// Cases at work at the same time.
+const AT_ONCE: usize = 16;
 
 fn registry() -> Registry {
     let mut registry = Registry::new();
@@ -22,11 +25,23 @@ fn every_case_shows_what_its_name_says() {
         "there are no cases in {}",
         root.display()
     );
-    let registry = registry();
-    let results = folders
-        .iter()
-        .map(|folder| run_folder(folder, &registry, false));
-    let failed: Vec<CaseResult> = results.filter(|result| !result.passed()).collect();
+    // Those with a source of their own wait for its words of silence, so they wait side by side.
+    let results: Vec<CaseResult> = std::thread::scope(|scope| {
+        let parts = folders.chunks(folders.len().div_ceil(AT_ONCE));
+        let run = |part: &[PathBuf]| -> Vec<CaseResult> {
+            let registry = registry();
+            let run = |folder: &PathBuf| run_folder(folder, &registry, false);
+            part.iter().map(run).collect()
+        };
+        let at_work: Vec<_> = parts.map(|part| scope.spawn(move || run(part))).collect();
+        let done = at_work.into_iter().map(|work| work.join());
+        done.flat_map(|part| part.expect("a case that panics is a failed one"))
+            .collect()
+    });
+    let failed: Vec<CaseResult> = results
+        .into_iter()
+        .filter(|result| !result.passed())
+        .collect();
     let told: Vec<String> = failed.iter().map(ToString::to_string).collect();
     assert!(
         failed.is_empty(),

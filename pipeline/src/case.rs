@@ -9,6 +9,8 @@
 //! - `in.log`: raw lines for every source (or `in.<source>.log` for one of them); `@ +61 s` on a line of its own moves the
 //!   clock, `@ 2026-03-14T23:00:00Z` sets it; while it moves, every source says once a second that there is nothing to read,
 //! - `in.jsonl` or `in.<source>.jsonl`: the same with whole events, for sources that do not read lines,
+//! - `in/1`, `in/2` … (or `in.<source>/1`): for sources that read folders, what lies under `${TREE}` at the beginning, a minute
+//!   later, and so on; the real source reads it,
 //! - `out.jsonl`: what comes out, one JSON object a line (`out.<sink>.jsonl` for each sink if there are several).
 //!
 //! Inputs are merged by (time, source in the order of the graph, place in the file). The clock starts at [`START`], the host
@@ -20,6 +22,7 @@ mod folder;
 mod input;
 mod replay;
 mod told;
+mod trees;
 
 pub use folder::{CaseResult, CaseVerdict, find_cases, run_folder};
 pub(crate) use input::event;

@@ -5,13 +5,14 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
 use super::bench::Bench;
 use super::input::Input;
 use super::told::{TestResult, run_tests};
-use super::{HOST, START};
+use super::{HOST, START, trees};
 use crate::component::Registry;
 use crate::config::{Env, Graph, SystemEnv, load};
 
@@ -129,18 +130,30 @@ fn run(
     bless: bool,
     tests: &mut Vec<TestResult>,
 ) -> Result<CaseVerdict, String> {
-    let (graph, _) = load(&[folder.join("graph.toml")], registry, &CaseEnv { folder })
-        .map_err(|found| found.to_string())?;
+    let tree = Tree::new();
+    let env = CaseEnv {
+        folder,
+        tree: &tree.0,
+    };
+    let read = || -> Result<Graph, String> {
+        let (graph, _) = load(&[folder.join("graph.toml")], registry, &env)
+            .map_err(|found| found.to_string())?;
+        Ok(graph)
+    };
+    let graph = read()?;
     *tests = run_tests(&graph);
-    let inputs = graph
-        .sources
-        .iter()
-        .map(|source| Input::read(folder, &source.id, START));
-    let inputs: Vec<Input> = inputs.collect::<Result<_, _>>()?;
+    let mut inputs = Vec::new();
+    for (n, source) in graph.sources.iter().enumerate() {
+        let states = trees::states(folder, &source.id);
+        inputs.push(match states.is_empty() {
+            true => Input::read(folder, &source.id, START)?,
+            false => trees::read(read()?, n, &states, &tree.0, START)?,
+        });
+    }
     if inputs.iter().all(|input| input.end.is_none()) {
         return if tests.is_empty() {
             Err(
-                "there is neither in.log nor in.jsonl, nor a [[tests]] in graph.toml; write one"
+                "there is neither in.log nor in.jsonl nor in/1, nor a [[tests]] in graph.toml; write one"
                     .to_owned(),
             )
         } else {
@@ -269,15 +282,41 @@ fn flatten(path: &str, value: &Value, into: &mut Vec<(String, Value)>) {
     }
 }
 
+/// Where the states of a source's folder are laid out; gone with the case.
+struct Tree(PathBuf);
+
+impl Tree {
+    fn new() -> Tree {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pvetrail-case-{}-{number}", std::process::id());
+        Tree(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        for folder in [self.0.clone(), self.0.with_extension("data")] {
+            // Most cases have none; what stays is in the folder for temporary files.
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
 /// Files as they are, but no variables and always the same host.
 struct CaseEnv<'a> {
     folder: &'a Path,
+    tree: &'a Path,
 }
 
 impl Env for CaseEnv<'_> {
-    /// `${CASE}` is the case's folder, for the files that lie in it.
+    /// `${CASE}` is the case's folder, for the files that lie in it; `${TREE}` is where a source finds the states of `in`.
     fn var(&self, name: &str) -> Option<String> {
-        (name == "CASE").then(|| self.folder.display().to_string())
+        match name {
+            "CASE" => Some(self.folder.display().to_string()),
+            "TREE" => Some(self.tree.display().to_string()),
+            _ => None,
+        }
     }
 
     fn read(&self, path: &Path) -> io::Result<String> {

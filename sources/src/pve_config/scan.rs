@@ -124,6 +124,7 @@ impl Scanner {
             return Ok(look);
         }
         let began = Instant::now();
+        let mut slept = Duration::ZERO;
         let (mut found, mut hidden) = self.walk()?;
         let mut doubtful = self.doubtful(&found, &named);
         let missing = |scanner: &Scanner, found: &Walked, hidden: &Hidden| -> Vec<String> {
@@ -135,6 +136,7 @@ impl Scanner {
         if !gone.is_empty() || (!doubtful.is_empty() && !self.first) {
             // What is moved may be seen in neither place, or in both, and what is copied may be half there.
             std::thread::sleep(SETTLE);
+            slept = SETTLE;
             let before = std::mem::take(&mut found);
             (found, hidden) = self.walk()?;
             doubtful = self.doubtful(&found, &named);
@@ -209,7 +211,9 @@ impl Scanner {
         look.trouble.extend(hidden);
         look.walked = true;
         self.first = false;
-        self.walked = Some((Instant::now(), began.elapsed()));
+        // Sleeping is no walking: what changes next must not be seen later for it.
+        let took = began.elapsed().saturating_sub(slept);
+        self.walked = Some((Instant::now(), took));
         Ok(look)
     }
 
