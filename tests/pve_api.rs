@@ -487,3 +487,39 @@ fn when_one_endpoint_is_gone_the_next_is_asked() {
     ground.until("all ends", || keys(&phase(&store, "end")) == all);
     assert_eq!(program.stop(), Some(0), "{}", ground.log());
 }
+
+#[test]
+fn a_clock_that_is_behind_or_ahead_is_told_with_its_node() {
+    let (ground, store) = (Ground::new(), Store::start());
+    let cluster = Cluster::start(&["pve1", "pve2", "pve3"]);
+    cluster.state().ahead = BTreeMap::from([("pve2".to_owned(), -90), ("pve3".to_owned(), 3600)]);
+    ground.configure(&graph(&store, &cluster.uri(), ""));
+    let _program = ground.start();
+    let skews = || -> BTreeMap<String, i64> {
+        let documents = store.documents().into_iter().map(|(_, document)| document);
+        documents
+            .filter(|document| document["event"]["code"] == "PVE-9051")
+            .map(|document| {
+                let node = document["pve"]["object"]["id"].as_str().unwrap().to_owned();
+                (node, document["pve"]["time"]["skew_ms"].as_i64().unwrap())
+            })
+            .collect()
+    };
+    ground.until("both clocks are told", || skews().len() == 2);
+    let skews = skews();
+    assert!((-92_000..=-88_000).contains(&skews["pve2"]), "{skews:?}");
+    assert!(
+        (3_598_000..=3_602_000).contains(&skews["pve3"]),
+        "{skews:?}"
+    );
+    assert!(is_told(
+        &store,
+        "PVE-9051",
+        "s behind that of the collector"
+    ));
+    assert!(is_told(
+        &store,
+        "PVE-9051",
+        "s ahead of that of the collector"
+    ));
+}

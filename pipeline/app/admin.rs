@@ -2,20 +2,24 @@
 //!
 //! - `GET /health`: the process is alive · `GET /ready`: every source is started and every sink does its work, else 503 and why
 //! - `GET /metrics`: Prometheus' text format · `POST /reload`: reads the configuration again; from this machine only
+//! - `GET /silences`, `POST /silences`, `DELETE /silences/ID`: the silences of `alerts silence`, changed from this machine only
 //! - with a token configured, everything but `/health` and `/ready` wants `Authorization: Bearer …`: the operator's token
-//!   opens all of these, the auditor's only `/metrics`
+//!   opens all of these, the auditor's only `/metrics` and the list of silences
 //! - TLS files are read again when they change; the rest of `[admin]` takes effect with a reload
 
+mod silences;
+
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Extension, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use parking_lot::RwLock;
@@ -26,6 +30,7 @@ use pipeline::{Secret, Telemetry};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use transforms::notify::silence::Store;
 
 /// What a reload comes to: what changed, or why nothing did.
 pub(crate) type Reloaded = Result<Value, Value>;
@@ -38,6 +43,7 @@ struct Desk {
     telemetry: Arc<Telemetry>,
     reload: mpsc::Sender<ReloadRequest>,
     tokens: RwLock<Tokens>,
+    silences: Store,
 }
 
 /// Who may come in. Without any token everybody may.
@@ -97,11 +103,13 @@ impl Server {
         options: &Admin,
         telemetry: Arc<Telemetry>,
         reload: mpsc::Sender<ReloadRequest>,
+        data_dir: &Path,
     ) -> Result<Server, String> {
         let desk = Arc::new(Desk {
             telemetry,
             reload,
             tokens: RwLock::new(Tokens::of(options)),
+            silences: Store::new(data_dir),
         });
         let mut server = Server {
             options: options.clone(),
@@ -221,6 +229,8 @@ fn router(desk: Arc<Desk>) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .route("/reload", post(reload))
+        .route("/silences", get(silences::list).post(silences::add))
+        .route("/silences/{id}", delete(silences::remove))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&desk), guard));
     Router::new()
         .route(
@@ -294,24 +304,37 @@ async fn ready(State(desk): State<Arc<Desk>>) -> Response {
         .into_response()
 }
 
+/// Whoever changes something shows the operator's token, from this machine.
+#[allow(clippy::result_large_err, reason = "the answer is sent as it is")]
+fn may_change(
+    role: Role,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    what: &str,
+) -> Result<(), Response> {
+    let refused =
+        |error: String| (StatusCode::FORBIDDEN, Json(json!({ "error": error }))).into_response();
+    if role != Role::Operator {
+        return Err(refused(format!("{what} wants the operator's token")));
+    }
+    // A page in a browser on this machine can send a POST here too; it cannot leave its origin out.
+    let foreign = headers.contains_key(header::ORIGIN);
+    if !peer.ip().to_canonical().is_loopback() || foreign {
+        return Err(refused(format!(
+            "{what} is for programs on this machine only"
+        )));
+    }
+    Ok(())
+}
+
 async fn reload(
     State(desk): State<Arc<Desk>>,
     ConnectInfo(From(peer)): ConnectInfo<From>,
     Extension(role): Extension<Role>,
     request: Request,
 ) -> Response {
-    if role != Role::Operator {
-        let error = "a reload wants the operator's token";
-        return (StatusCode::FORBIDDEN, Json(json!({ "error": error }))).into_response();
-    }
-    // A page in a browser on this machine can send a POST here too; it cannot leave its origin out.
-    let foreign = request.headers().contains_key(header::ORIGIN);
-    if !peer.ip().to_canonical().is_loopback() || foreign {
-        return (
-            StatusCode::FORBIDDEN,
-            Json(json!({ "error": "reload is for programs on this machine only" })),
-        )
-            .into_response();
+    if let Err(refused) = may_change(role, peer, request.headers(), "a reload") {
+        return refused;
     }
     let (answer, answered) = oneshot::channel();
     if desk.reload.send(answer).await.is_err() {

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::admin::{self, ReloadRequest, Reloaded};
 use crate::exit::Exit;
+use crate::past;
 use crate::say;
 use crate::watchman::Watchman;
 
@@ -79,7 +80,8 @@ async fn try_run(job: Job) -> Result<bool, String> {
         graph.transforms.len(),
         graph.sinks.len(),
     );
-    let mut server = admin::Server::start(&admin, Arc::clone(&telemetry), ask)?;
+    let data_dir = &graph.globals.data_dir;
+    let mut server = admin::Server::start(&admin, Arc::clone(&telemetry), ask, data_dir)?;
     if let Some(address) = server.address() {
         tracing::info!(%address, "metrics, health and reload");
     }
@@ -89,6 +91,7 @@ async fn try_run(job: Job) -> Result<bool, String> {
         grace,
     };
     let watchman = Watchman::start(&graph, &telemetry);
+    past::offer(&graph);
     let mut topology = Topology::start(graph, options).await?;
     tracing::info!(sources, transforms, sinks, "started");
     loop {

@@ -9,6 +9,7 @@ mod exit;
 mod live;
 mod load;
 mod node;
+mod past;
 mod say;
 mod watchman;
 

@@ -64,6 +64,8 @@ pub struct State {
     /// Requests that came, by their path.
     pub requests: BTreeMap<String, usize>,
     pub connections: usize,
+    /// How far the clock of a node is ahead [s].
+    pub ahead: BTreeMap<String, i64>,
     made: u32,
     uid: u32,
     random: fastrand::Rng,
@@ -116,6 +118,7 @@ impl Cluster {
             gzip: false,
             requests: BTreeMap::new(),
             connections: 0,
+            ahead: BTreeMap::new(),
             made: 0,
             uid: 0,
             random: fastrand::Rng::with_seed(7),
@@ -370,6 +373,12 @@ impl State {
                     );
                 }
                 data(Value::Array(rows))
+            }
+            ["nodes", name, "time"] => {
+                let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+                let now = i64::try_from(since.unwrap().as_secs()).unwrap();
+                let time = now + self.ahead.get(name).copied().unwrap_or(0);
+                data(json!({"time": time, "localtime": time, "timezone": "UTC"}))
             }
             ["nodes", name, "tasks", ref rest @ ..] => {
                 let Some(node) = self.nodes.get(name) else {

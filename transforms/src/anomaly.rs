@@ -14,6 +14,7 @@ mod codec;
 mod engine;
 mod judge;
 mod members;
+pub mod past;
 #[cfg(test)]
 mod reference;
 mod replay;
@@ -28,10 +29,11 @@ mod tests;
 mod watch;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pipeline::config::Severity;
 use pipeline::{
     BuildError, BuildErrors, Bytes, Context, Event, Outputs, Spanned, StateError, Stateful,
     StatefulConfig, Time, Told, Value, fields,
@@ -41,7 +43,7 @@ use serde::Deserialize;
 
 use crate::rules::{self, LoadCx, Options, Profile, RuleSet};
 use engine::Engine;
-pub use replay::{Alert, Arrival, Replay, replay};
+pub use replay::{Alert, Arrival, LeftOut, Replay, replay};
 use spec::SECOND;
 pub use testing::{Tested, run_tests};
 use watch::Watch;
@@ -53,6 +55,8 @@ const FUTURE: i64 = 120 * SECOND;
 const PAUSE: i64 = 60 * SECOND;
 /// The output of alerts.
 const ALERTS: usize = 0;
+/// The list of the cluster's own addresses.
+const NODES: &str = "cluster_nodes";
 
 /// Watches for what the rules describe: many failed logins, guests deleted at night, a backup that does not come.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -88,7 +92,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What its rules are loaded with, for the commands that speak of them.
+    /// What its rules are loaded with: by the transform, and by the commands that speak of them.
     pub fn loading(&self, data_dir: &std::path::Path) -> (Options, LoadCx) {
         let options = Options {
             rules: self.rules.clone(),
@@ -98,9 +102,15 @@ impl Config {
         };
         let cx = LoadCx {
             overrides: Some(data_dir.join(rules::OVERRIDES)),
+            added: BTreeMap::from([(NODES.to_owned(), members::addresses(&self.members))]),
             ..LoadCx::default()
         };
         (options, cx)
+    }
+
+    /// Most memory of all rules together [bytes].
+    pub fn budget(&self) -> usize {
+        self.state_budget.as_usize()
     }
 }
 
@@ -121,17 +131,15 @@ profile = "quiet""#;
         std::sync::LazyLock::force(&NAMES);
         std::sync::LazyLock::force(&crate::event_id::names::NAMES);
         let loading = Loading {
-            options: Options {
-                rules: self.rules.clone(),
-                profile: self.profile,
-                lists: self.lists.clone(),
-                overrides: self.overrides.clone(),
-            },
-            members: self.members.clone(),
-            overrides: cx.data_dir().join(rules::OVERRIDES),
+            config: self.clone(),
+            data_dir: cx.data_dir().to_owned(),
+            nodes: Vec::new(),
         };
-        let (set, wrong) = loading.load();
-        if let Some(wrong) = &wrong {
+        let mut loading = loading;
+        let watch::Read {
+            set, wrong, prints, ..
+        } = watch::read(&mut loading, Vec::new());
+        if let Some(wrong) = wrong.as_ref().map(|wrong| &wrong.text) {
             if set.rules().is_empty() {
                 errors.push(BuildError::key("rules", wrong.clone()));
             } else {
@@ -149,10 +157,16 @@ profile = "quiet""#;
             writer: Writer::new(cx, self.profile.name()),
             loading,
             watch: None,
+            prints,
             to_tell: wrong
-                .map(|why| Told::new("PVE-9004", "some rules could not be loaded").failed(why))
+                .as_ref()
+                .map(|wrong| {
+                    Told::new("PVE-9004", "some rules could not be loaded").failed(&*wrong.text)
+                })
                 .into_iter()
                 .collect(),
+            wrong,
+            began: false,
             reported: Time::MIN,
             skewed: Time::MIN,
             evicted: 0,
@@ -167,28 +181,42 @@ profile = "quiet""#;
 /// How the rules are read, now and again.
 #[derive(Clone, Debug)]
 struct Loading {
-    options: Options,
-    members: PathBuf,
-    overrides: PathBuf,
+    config: Config,
+    data_dir: PathBuf,
+    /// The cluster's nodes when their list could be read last: a cluster whose file system is away still has them.
+    nodes: Vec<String>,
 }
 
 impl Loading {
     /// The rules, and what is wrong with those that could not be loaded.
-    fn load(&self) -> (RuleSet, Option<String>) {
-        let mut lists = BTreeMap::new();
-        let nodes = members::addresses(&self.members);
-        if !nodes.is_empty() {
-            lists.insert("cluster_nodes".to_owned(), nodes);
+    fn load(&mut self) -> (RuleSet, Option<Wrong>) {
+        let (options, mut cx) = self.config.loading(&self.data_dir);
+        if let Some(nodes) = cx.added.get_mut(NODES) {
+            if nodes.is_empty() {
+                nodes.clone_from(&self.nodes);
+            }
+            self.nodes.clone_from(nodes);
         }
-        let cx = LoadCx {
-            overrides: Some(self.overrides.clone()),
-            lists,
-            ..LoadCx::default()
-        };
-        let (set, found) = RuleSet::load(&self.options, &cx);
-        let wrong = (found.errors() > 0).then(|| found.to_string().trim_end().to_owned());
+        let (set, found) = RuleSet::load(&options, &cx);
+        let errors = found
+            .iter()
+            .filter(|one| one.severity == Severity::Error)
+            .map(|one| one.message.clone());
+        let wrong = (found.errors() > 0).then(|| Wrong {
+            text: found.to_string().trim_end().to_owned(),
+            mistakes: errors.collect(),
+        });
         (set, wrong)
     }
+}
+
+/// What is wrong with rule files.
+#[derive(Clone, Debug)]
+struct Wrong {
+    /// Each mistake at its place.
+    text: String,
+    /// The mistakes without their places, which move with every line above them.
+    mistakes: BTreeSet<String>,
 }
 
 struct Anomaly {
@@ -197,8 +225,14 @@ struct Anomaly {
     writer: Writer,
     loading: Loading,
     watch: Option<Watch>,
+    /// What the files looked like before the rules were read.
+    prints: watch::Prints,
+    /// What was wrong with them then: rules that were broken from the start keep nobody from changing others.
+    wrong: Option<Wrong>,
     /// What could not be told before there was somebody to tell it to.
     to_tell: Vec<Told>,
+    /// Whether it remembers something, or has asked what is past.
+    began: bool,
     /// When what is repeated was told last.
     reported: Time,
     skewed: Time,
@@ -252,18 +286,40 @@ impl Anomaly {
         }
     }
 
+    /// Without a memory of its own: what a search store knows is not new.
+    #[cold]
+    fn begin(&mut self, now: Time) {
+        self.began = true;
+        let data_dir = &self.loading.data_dir;
+        match past::seed(data_dir, &self.set, &mut self.engine, now) {
+            None => {}
+            Some(Ok(events)) => {
+                tracing::info!(events, "what is new is held against the search store");
+            }
+            Some(Err(why)) => tracing::warn!(
+                why,
+                "the search store cannot be read: rules that ask what is new begin with their warm-up"
+            ),
+        }
+    }
+
     /// Takes rules that have changed.
     fn renew(&mut self, out: &mut Outputs) {
+        if !self.began {
+            self.begin(out.now());
+        }
         for told in self.to_tell.drain(..) {
             out.tell(told);
         }
-        let watch = self
-            .watch
-            .get_or_insert_with(|| Watch::start(self.loading.clone(), self.set.files().to_vec()));
+        let watch = self.watch.get_or_insert_with(|| {
+            let (files, prints) = (self.set.files().to_vec(), self.prints.clone());
+            Watch::start(self.loading.clone(), files, prints, self.wrong.clone())
+        });
         let Some((set, wrong)) = watch.take() else {
             return;
         };
-        if let Some(why) = wrong {
+        let Some(set) = set else {
+            let why = wrong.map(|wrong| wrong.text).unwrap_or_default();
             tracing::error!("the rules have changed and cannot be used; those before go on\n{why}");
             let told = Told::new(
                 "PVE-9004",
@@ -271,7 +327,7 @@ impl Anomaly {
             );
             out.tell(told.failed(why));
             return;
-        }
+        };
         let mut state = Vec::new();
         saved::save(&self.engine, &mut state);
         let watched = set.rules().iter().map(judge::watch).collect();
@@ -283,13 +339,27 @@ impl Anomaly {
                 Vec::new()
             }
         };
+        engine.incomplete = self.engine.incomplete;
+        for (rule, memory) in self.engine.rules.iter().zip(&mut self.engine.memory) {
+            // What was counted and not yet told is told under the same rule.
+            let place = set.place(&rule.spec.id);
+            if let Some(now) = place.and_then(|n| engine.memory.get_mut(n as usize)) {
+                (now.late, now.late_span) = (memory.late, memory.late_span);
+                (now.evicted, now.degraded) = (memory.evicted, memory.degraded);
+            }
+        }
         (self.engine, self.set) = (engine, Arc::new(set));
+        let mut told = Told::new("PVE-9004", "");
+        if let Some(wrong) = wrong {
+            told = told.failed(wrong.text);
+        }
         let what = match dropped.is_empty() {
             true => String::new(),
             false => format!("; these begin anew or are gone: {}", dropped.join(", ")),
         };
         tracing::info!(rules = self.set.rules().len(), "the rules changed{what}");
-        out.tell(Told::new("PVE-9004", format!("the rules changed{what}")));
+        told.message = format!("the rules changed{what}");
+        out.tell(told);
     }
 
     /// Tells what is told once a minute at most.
@@ -370,6 +440,11 @@ impl Stateful for Anomaly {
     }
 
     fn incomplete(&mut self, incomplete: bool) {
+        if incomplete && !self.engine.incomplete {
+            let told = Told::new("PVE-9013", "an input gave no sign of life for 5 min");
+            self.to_tell
+                .push(told.failed("what rules decide meanwhile is marked incomplete"));
+        }
         self.engine.incomplete = incomplete;
     }
 
@@ -387,6 +462,7 @@ impl Stateful for Anomaly {
     }
 
     fn load(&mut self, from: &[u8]) -> Result<(), StateError> {
+        self.began = true;
         let dropped = saved::load(&mut self.engine, from)?;
         if !dropped.is_empty() {
             let text = format!(

@@ -12,6 +12,7 @@ mod groups;
 mod ledger;
 mod look;
 mod message;
+mod sentences;
 pub mod silence;
 #[cfg(test)]
 mod tests;

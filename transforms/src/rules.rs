@@ -53,7 +53,9 @@ pub use explain::{Explained, Explanation, Line};
 pub use group::{Group, GroupKey};
 pub use manual::{manual, schema};
 pub use path::Path;
-pub use rule::{Condition, Escalate, Kind, Limits, Missing, Rule, Severity, Stage, Window};
+pub use rule::{
+    Condition, EXCLUDED, Escalate, Kind, Limits, Missing, Rule, Severity, Stage, Window,
+};
 pub use testing::{Row, RuleTest, START};
 
 /// How much the built-in rules tell.
@@ -111,8 +113,10 @@ pub struct LoadCx {
     pub base: PathBuf,
     /// The override file where the options name none.
     pub overrides: Option<PathBuf>,
-    /// Lists that the program itself keeps (`cluster_nodes`); they count most.
+    /// Lists that count more than all others, for tests.
     pub lists: BTreeMap<String, Vec<String>>,
+    /// What the program itself knows (the addresses of `cluster_nodes`): it comes to what the list says, wherever that stands.
+    pub added: BTreeMap<String, Vec<String>>,
     /// Further rule files by name and text, for tests and for `rules check` of what is not saved.
     pub texts: Vec<(String, String)>,
 }
@@ -150,7 +154,7 @@ impl RuleSet {
     }
 
     fn index(&mut self) {
-        let enabled = |rule: &Arc<Rule>| rule.enabled;
+        let enabled = |rule: &Arc<Rule>| rule.enabled || rule.feeds;
         self.by_id = (0..)
             .zip(&self.rules)
             .map(|(n, rule)| (rule.id.clone(), n))
@@ -194,7 +198,8 @@ impl RuleSet {
         self.by_id.get(id).copied()
     }
 
-    /// Places of the enabled rules that can match an event of this code; `None`: one without a code of ours.
+    /// Places of the rules that can match an event of this code (those that are switched on, and those that feed them);
+    /// `None`: one without a code of ours.
     #[inline]
     pub fn meeting(&self, code: Option<u16>) -> &[u32] {
         let list = code

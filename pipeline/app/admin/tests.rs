@@ -10,6 +10,7 @@ struct Server {
     telemetry: Arc<Telemetry>,
     reloads: mpsc::Receiver<ReloadRequest>,
     admin: super::Server,
+    folder: tempfile::TempDir,
 }
 
 async fn server(toml: &str) -> Result<Server, String> {
@@ -17,13 +18,15 @@ async fn server(toml: &str) -> Result<Server, String> {
     options.address.set_port(0);
     let telemetry = Telemetry::new("pve1", "0.1.0");
     let (ask, reloads) = mpsc::channel(1);
-    let admin = super::Server::start(&options, Arc::clone(&telemetry), ask)?;
+    let folder = tempfile::tempdir().unwrap();
+    let admin = super::Server::start(&options, Arc::clone(&telemetry), ask, folder.path())?;
     let port = admin.address().unwrap().port();
     Ok(Server {
         url: format!("http://127.0.0.1:{port}"),
         telemetry,
         reloads,
         admin,
+        folder,
     })
 }
 
@@ -221,4 +224,86 @@ async fn certificates_are_replaced_while_it_runs() {
 async fn other_machines_are_not_let_in_without_a_token() {
     let why = server("address = \"0.0.0.0:1\"").await.err().unwrap();
     assert!(why.contains("operator_token"), "{why}");
+}
+
+#[tokio::test]
+async fn silences_are_made_listed_and_taken_back_in_the_file_of_the_command() {
+    let server = server("operator_token = \"op\"\nauditor_token = \"au\"")
+        .await
+        .unwrap();
+    let url = format!("{}/silences", server.url);
+    let store = Store::new(server.folder.path());
+    let body = r#"{"match": {"rule": "PVR-201", "node": ["pve1", "pve2"]}, "for": "2h", "author": "alice", "reason": "planned"}"#;
+    let post = |token: &str, body: &str| {
+        let request = client().post(&url).bearer_auth(token);
+        ask(request.body(body.to_owned()))
+    };
+    assert_eq!(ask(client().get(&url)).await.0, 401);
+    assert_eq!(post("au", body).await.0, 403);
+    assert!(store.all().unwrap().is_empty());
+    let (status, text) = post("op", body).await;
+    assert_eq!(status, 201, "{text}");
+    let made: Value = serde_json::from_str(&text).unwrap();
+    let held = store.all().unwrap();
+    assert_eq!(made["id"], *held[0].id);
+    assert_eq!(
+        (held[0].about(), &*held[0].author),
+        ("node=pve1,pve2 rule=PVR-201".to_owned(), "alice")
+    );
+    // Both roles may look.
+    let (status, text) = ask(client().get(&url).bearer_auth("au")).await;
+    assert_eq!(status, 200);
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!([made]));
+    for (wrong, says) in [
+        ("{", "EOF"),
+        (
+            r#"{"match": {}, "for": "2h", "author": "a", "reason": "b"}"#,
+            "all alerts",
+        ),
+        (
+            r#"{"match": {"rule": "x"}, "author": "a", "reason": "b"}"#,
+            "say `for`",
+        ),
+        (
+            r#"{"match": {"rule": "x"}, "for": "2h", "author": "a", "reason": " "}"#,
+            "reason",
+        ),
+        (
+            r#"{"match": {"nonsense": "x"}, "for": "2h", "author": "a", "reason": "b"}"#,
+            "nonsense",
+        ),
+        (
+            r#"{"match": {"rule": "x"}, "until": "2001-01-01T00:00:00Z", "author": "a", "reason": "b"}"#,
+            "ends before",
+        ),
+        (
+            r#"{"match": {"rule": "x"}, "for": "2h", "author": "a", "reason": "b", "more": 1}"#,
+            "more",
+        ),
+    ] {
+        let (status, text) = post("op", wrong).await;
+        assert!(
+            status == 422 && text.contains(says),
+            "{wrong}: {status} {text}"
+        );
+    }
+    let foreign = client()
+        .post(&url)
+        .bearer_auth("op")
+        .header("origin", "http://evil.example");
+    assert_eq!(ask(foreign.body(body)).await.0, 403);
+    let id = held[0].id.clone();
+    let end = |token: &str, query: &str| {
+        ask(client()
+            .delete(format!("{url}/{id}{query}"))
+            .bearer_auth(token))
+    };
+    assert_eq!(end("au", "?author=bob").await.0, 403);
+    assert_eq!(end("op", "").await.0, 400);
+    assert_eq!(end("op", "?author=bob").await.0, 200);
+    assert_eq!(end("op", "?author=bob").await.0, 404);
+    assert_eq!(store.all().unwrap()[0].removed.as_ref().unwrap().1, "bob");
+    let get = |query: &str| ask(client().get(format!("{url}{query}")).bearer_auth("op"));
+    assert_eq!(get("").await, (200, "[]".to_owned()));
+    assert!(get("?all=true").await.1.contains(&id));
 }

@@ -6,11 +6,11 @@ mod replay;
 mod switch;
 mod test;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pipeline::{Spanned, SystemEnv, config};
 use transforms::anomaly;
-use transforms::rules::{LoadCx, OVERRIDES, Options, Profile, RuleSet};
+use transforms::rules::{LoadCx, Options, Profile, RuleSet};
 
 use crate::exit::Exit;
 use crate::{load, say};
@@ -94,40 +94,61 @@ pub(crate) fn run(args: &Args) -> Exit {
     done.unwrap_or_else(|exit| exit)
 }
 
+/// What decides what the rules do.
+pub(crate) struct Found {
+    pub(crate) options: Options,
+    pub(crate) cx: LoadCx,
+    /// The operator's name for the cluster, which goes into the ids of alerts.
+    pub(crate) cluster: Option<String>,
+    /// Memory for all rules together [bytes].
+    pub(crate) budget: usize,
+}
+
 impl From {
-    /// What the rules are loaded with.
+    /// What the rules are loaded with: the same that the running program loads, the cluster's own nodes among it.
     pub(crate) fn loading(&self) -> Result<(Options, LoadCx), Exit> {
-        let (mut options, cx) = if self.config.is_empty() {
-            let mut options = Options::default();
+        let Found { options, cx, .. } = self.find()?;
+        Ok((options, cx))
+    }
+
+    /// Whatever decides what the rules do.
+    pub(crate) fn find(&self) -> Result<Found, Exit> {
+        let mut found = if self.config.is_empty() {
+            let watch = anomaly::Config::default();
+            let (mut options, cx) = watch.loading(Path::new(config::DATA_DIR));
             if !self.rules.is_empty() {
                 options.rules = self.rules.iter().cloned().map(Spanned::from).collect();
             }
-            let overrides = PathBuf::from(config::DATA_DIR).join(OVERRIDES);
-            (
+            Found {
                 options,
-                LoadCx {
-                    overrides: Some(overrides),
-                    ..LoadCx::default()
-                },
-            )
+                cx,
+                cluster: None,
+                budget: watch.budget(),
+            }
         } else {
             let graph = load::graph(&self.config, &crate::registry(), &SystemEnv)?;
-            let found = graph
+            let watch = graph
                 .transforms
                 .iter()
                 .find_map(|node| node.component.as_any().downcast_ref::<anomaly::Config>());
-            let Some(found) = found else {
+            let Some(watch) = watch else {
                 say::error(
                     "the configuration has no transform of type anomaly; add one, or name rule files with --rules",
                 );
                 return Err(Exit::Failed);
             };
-            found.loading(&graph.globals.data_dir)
+            let (options, cx) = watch.loading(&graph.globals.data_dir);
+            Found {
+                options,
+                cx,
+                cluster: graph.globals.cluster.clone(),
+                budget: watch.budget(),
+            }
         };
         if let Some(profile) = self.profile {
-            options.profile = profile;
+            found.options.profile = profile;
         }
-        Ok((options, cx))
+        Ok(found)
     }
 
     /// The rules; what is wrong with some of them goes to standard error.

@@ -32,7 +32,10 @@ pub(super) struct Slack {
     rule_id: Field,
     count: Field,
     alert: Field,
-    context: [(&'static str, Field); 8],
+    transition: Field,
+    state: Field,
+    /// In the order of the words of an alert; the time comes behind them.
+    context: [(&'static str, Field); 6],
 }
 
 impl Default for Slack {
@@ -42,6 +45,8 @@ impl Default for Slack {
             rule_id: Field::new("rule.id"),
             count: Field::new("pve.alert.count"),
             alert: Field::new("pve.alert.id"),
+            transition: Field::new("pve.notify.transition"),
+            state: Field::new("pve.alert.state"),
             context: [
                 ("user", "user.id"),
                 ("action", "event.action"),
@@ -49,8 +54,6 @@ impl Default for Slack {
                 ("node", "host.name"),
                 ("from", "source.ip"),
                 ("result", "event.outcome"),
-                ("times", "pve.alert.count"),
-                ("id", "event.id"),
             ]
             .map(|(name, path)| (name, Field::new(path))),
         }
@@ -114,12 +117,28 @@ impl Slack {
             "info" => "⚪ ",
             _ => "",
         };
-        let rule = event.str(self.rule).or_else(|| event.str(self.rule_id));
+        let rule: Vec<&str> = [self.rule_id, self.rule]
+            .into_iter()
+            .filter_map(|field| event.str(field))
+            .collect();
+        let rule = (!rule.is_empty()).then(|| rule.join(" "));
         let what = rule
+            .as_deref()
             .or_else(|| event.str(fields::MESSAGE))
             .or_else(|| event.str(fields::EVENT_ACTION))
             .unwrap_or("an event without a message");
-        let between = if level.is_empty() { "" } else { ": " };
+        // "reminder-3" is a reminder.
+        let state = match event.str(self.transition) {
+            Some(transition) => transition.split('-').next().unwrap_or_default(),
+            None => event.str(self.state).unwrap_or_default(),
+        };
+        let between = match (level, state) {
+            ("", _) => "",
+            (_, "resolved") => " (resolved): ",
+            (_, "updated") => " (raised): ",
+            (_, "reminder") => " (still open): ",
+            _ => ": ",
+        };
         let line: Vec<&str> = what.split_whitespace().collect();
         format!("{mark}{level}{between}{}", cut(&line.join(" "), 256))
     }
@@ -138,23 +157,30 @@ impl Slack {
 
     fn elements(&self, event: &Event) -> Vec<Json> {
         let element = |text: String| json!({ "type": "mrkdwn", "text": text, "verbatim": true });
-        let mut elements = vec![element(event.timestamp().to_string())];
+        let alert = event.str(self.alert);
+        let mut pairs: Vec<(&str, String)> = Vec::new();
         for (name, field) in &self.context {
-            let value = match event.get(*field) {
-                _ if *field == fields::EVENT_ID => match event.str(self.alert) {
-                    Some(alert) => alert.to_owned(),
-                    None => event.id().to_string(),
-                },
-                Some(ValueRef::Str(text)) => text.to_owned(),
-                Some(ValueRef::Int(number)) if *field == self.count => number.to_string(),
-                _ => continue,
-            };
-            if !value.trim().is_empty() {
-                let value = escaped(&value, MAX_ELEMENT - name.len() - 2);
-                elements.push(element(format!("{name}: {value}")));
+            // How the record of an alert ended says nothing.
+            if let (Some(text), true) = (event.str(*field), alert.is_none() || *name != "result") {
+                pairs.push((name, text.to_owned()));
             }
         }
-        elements
+        pairs.push(("at", event.timestamp().to_string()));
+        if let Some(count) = event.get(self.count).and_then(ValueRef::as_int) {
+            pairs.push(("count", count.to_string()));
+        }
+        pairs.push(match alert {
+            Some(alert) => ("alert", alert.to_owned()),
+            None => ("id", event.id().to_string()),
+        });
+        pairs.retain(|(_, value)| !value.trim().is_empty());
+        pairs
+            .into_iter()
+            .map(|(name, value)| {
+                let value = escaped(&value, MAX_ELEMENT - name.len() - 2);
+                element(format!("{name}: {value}"))
+            })
+            .collect()
     }
 }
 

@@ -9,6 +9,9 @@ const AGAIN: Duration = Duration::from_secs(600);
 /// Most (message, path) pairs remembered; a hostile folder must not fill the memory [pairs].
 const PAIRS: usize = 4096;
 
+/// The kind of news that a log got shorter, and that was no rotation.
+pub(crate) const SHRUNK: &str = "shrunk";
+
 /// Numbers that only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {

@@ -7,6 +7,7 @@ use super::discover::{self, Found};
 use super::files::{Aside, Files};
 use super::follow::{Fate, Follow};
 use super::identity::{FileId, LaneKey, Tail};
+use super::notes::SHRUNK;
 use super::recognise::Verdict;
 
 impl Files {
@@ -156,7 +157,9 @@ impl Files {
             }
         }
         self.chains.insert(base);
-        self.notes.news(now, "truncated", &path, || {
+        // With a copy it was a rotation; without one a log got shorter.
+        let kind = if copy.is_some() { "truncated" } else { SHRUNK };
+        self.notes.news(now, kind, &path, || {
             let rest = match &copy {
                 Some(copy) => format!("the rest of the old text is read from {}", copy.display()),
                 None => "no copy of the old text was found, so what was written after it is lost".to_owned(),

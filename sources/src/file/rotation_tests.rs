@@ -1,5 +1,6 @@
 //! Rotations, done by the test, one sentence each. Counts in and out are exact unless the sentence says otherwise.
 
+use super::notes::SHRUNK;
 use super::testing::{World, access, gz, lines_of};
 use std::fs;
 
@@ -104,7 +105,8 @@ fn copytruncate_with_the_same_first_line() {
         ]
     );
     assert_eq!(world.files.notes.counts.truncated, 1);
-    assert!(world.told().contains(&"truncated"));
+    let told = world.told();
+    assert!(told.contains(&"truncated") && !told.contains(&SHRUNK));
 }
 
 #[test]
@@ -128,6 +130,8 @@ fn truncated_and_grown_past_the_old_offset_between_two_looks() {
     world.step();
     assert_eq!(world.texts().len(), 2 + 51);
     assert_eq!(world.files.notes.counts.truncated, 1);
+    // No copy: this was no rotation, and a rule hears of it.
+    assert!(world.told().contains(&SHRUNK));
 }
 
 #[test]

@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use pipeline::telemetry::Stage;
 use pipeline::{
     ComponentMetrics, EventId, LaneId, LineConstants, LineIds, Source, SourceError, SourceOut,
-    Stopped,
+    Stopped, Told,
 };
 
 use super::Encoding;
 use super::files::{Files, Ready, Settings};
 use super::identity::LaneKey;
-use super::notes::Counts;
+use super::notes::{Counts, SHRUNK};
 use super::position::Position;
 use super::wake::{Hint, Wake};
 
@@ -170,6 +170,12 @@ impl Run<'_> {
                 "{}",
                 pipeline::printable(&warning.text)
             );
+            if warning.kind == SHRUNK {
+                let path = warning.path.to_string_lossy();
+                let text = format!("{} got shorter", pipeline::printable(&path));
+                let told = Told::new("PVE-9015", text).failed(warning.text.as_str());
+                metrics.tell(told.object("file", path));
+            }
         }
         for lane in self.files.take_forgotten() {
             self.out.forget(&lane.to_string());

@@ -1,5 +1,6 @@
 //! Who is asked when, and what becomes of the answers. Questions are under way side by side; answers are worked on one by one.
 
+mod clock;
 mod cluster;
 mod nodes;
 
@@ -54,6 +55,7 @@ enum Job {
     Recent,
     Tasks(String),
     Details(String),
+    Clock(String),
     Log,
     Status,
     Resources,
@@ -68,6 +70,8 @@ enum Answer {
     /// Of this node, asked for so many rows.
     Tasks(String, usize, Result<Value, Trouble>),
     Details(String, Vec<(News, Detail)>, Option<(News, Trouble)>),
+    /// The time of this node, when it was answered, and how long that took.
+    Clock(String, Instant, Duration, Result<Value, Trouble>),
     Log(Result<cluster_log::Answer, Trouble>),
     Status(Result<Value, Trouble>),
     Resources(Result<Value, Trouble>),
@@ -124,6 +128,8 @@ pub(super) struct Poller<'s> {
     partial: Vec<Collect>,
     /// The node that answers, as the events it tells of call it.
     host: String,
+    /// Nodes whose clock differs from ours, and when that was told last.
+    skewed: BTreeMap<String, Instant>,
     /// Nothing but the token's rights is asked until these are answered.
     stalled: bool,
 }
@@ -177,6 +183,7 @@ impl<'s> Poller<'s> {
             known: source.inventory.known(&source.id),
             partial: Vec::new(),
             host: host.to_owned(),
+            skewed: BTreeMap::new(),
             stalled: true,
             source,
             out,
@@ -272,6 +279,7 @@ impl<'s> Poller<'s> {
                     Answer::Tasks(name, limit, data)
                 })
             }
+            Job::Clock(name) => clock::ask(client, self.queue(name), name.clone()),
             Job::Details(name) => {
                 let (queue, name) = (self.queue(name), name.clone());
                 let node = self.nodes.get_mut(&name);
@@ -391,6 +399,7 @@ impl<'s> Poller<'s> {
             Answer::Access(answers) => self.take_access(answers).await?,
             Answer::Log(answer) => self.take_log(answer).await?,
             Answer::Tasks(name, asked, answer) => self.take_tasks(name, asked, answer).await?,
+            Answer::Clock(name, at, took, answer) => self.take_clock(&name, at, took, answer),
             Answer::Details(name, done, failed) => self.take_details(name, done, failed).await?,
         }
         Ok(())

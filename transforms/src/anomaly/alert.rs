@@ -30,6 +30,8 @@ pub(super) struct Alert {
     pub(super) last: Stamp,
     pub(super) count: u64,
     pub(super) saturated: bool,
+    /// Selections that held for one of its matches.
+    pub(super) selections: u64,
     /// Distinct values, where these are counted.
     pub(super) values: HashSet<u64>,
     pub(super) value: f64,
@@ -92,6 +94,7 @@ impl Alert {
             last: firing.at,
             count: 0,
             saturated: around.saturated,
+            selections: 0,
             values: HashSet::new(),
             value: firing.value,
             ids: Vec::new(),
@@ -149,9 +152,11 @@ impl Alert {
             self.event = Some(Box::new(super::write::keep(event)));
         }
         let mut grade = self.grade;
-        for (count, risen) in &spec.escalate {
-            if self.count >= *count {
-                grade = grade.max(*risen);
+        self.selections |= firing.selections;
+        for step in &spec.escalate {
+            let has = step.selection == 0 || self.selections & step.selection != 0;
+            if has && self.count >= step.count {
+                grade = grade.max(step.grade);
             }
         }
         let rises = grade > self.grade;

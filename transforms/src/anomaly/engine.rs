@@ -61,6 +61,8 @@ pub(super) struct Engine {
     /// [ns]; `i64::MIN` before anything was read.
     pub(super) watermark: i64,
     pub(super) incomplete: bool,
+    /// Nothing is known of what comes later: nothing that is not there yet is missing [ns].
+    pub(super) ends: i64,
     recent: HashSet<(u32, EventId)>,
     before: HashSet<(u32, EventId)>,
     pub(super) told: Vec<Told>,
@@ -84,6 +86,7 @@ impl Engine {
             budget,
             watermark: i64::MIN,
             incomplete: false,
+            ends: i64::MAX,
             recent: HashSet::new(),
             before: HashSet::new(),
             told: Vec::new(),
@@ -191,7 +194,8 @@ impl Engine {
                 self.memory[n].store.touch(slot);
                 let mut firings = std::mem::take(&mut self.firings);
                 self.match_one(n, rule, slot, role, stamp, event, &mut firings);
-                for firing in firings.drain(..) {
+                for mut firing in firings.drain(..) {
+                    firing.selections = selections;
                     self.fire(n, slot, &firing, Some(event), depth);
                 }
                 self.firings = firings;
@@ -272,7 +276,7 @@ pub(super) fn horizon(spec: &Spec, watermark: i64) -> i64 {
 pub(super) fn forget_at(spec: &Spec, group: &super::store::Group) -> i64 {
     let newest = group.rows.rows.back().map(|row| row.stamp.time);
     let span = match &spec.shape {
-        Shape::Event { hold } => hold.unwrap_or(0),
+        Shape::Event { hold } => hold.unwrap_or(0).max(spec.before),
         Shape::Spike { baseline, .. } => spec.timespan.saturating_mul(i64::from(*baseline)),
         Shape::Absence { forget, .. } => *forget,
         Shape::Window { .. } if !matches!(spec.cut, Cut::Sliding) => {

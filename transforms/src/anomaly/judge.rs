@@ -5,8 +5,8 @@ use std::sync::Arc;
 use pipeline::{Event, Time, ValueRef};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::spec::{Cut, Grade, Judge, Measure, Shape, Spec, Test, UNLESS, WITHOUT, Watched};
-use crate::rules::{Condition, Kind, Path, Rule, Severity, Stage, Window};
+use super::spec::{Cut, Grade, Judge, Measure, Shape, Spec, Step, Test, UNLESS, WITHOUT, Watched};
+use crate::rules::{Condition, EXCLUDED, Group, Kind, Path, Rule, Severity, Stage, Window};
 
 /// A rule of the rule language.
 struct Judged {
@@ -17,9 +17,25 @@ struct Judged {
 /// What counts of an event.
 enum Values {
     Nothing,
-    /// A tuple, and the places of its known part.
-    Tuple(Vec<Path>, Vec<usize>),
+    /// A tuple, the places of its known part, and whether a part is another field for each selection.
+    Tuple(Vec<Part>, Vec<usize>, bool),
     Number(Path),
+}
+
+/// One part of a tuple.
+#[derive(Clone)]
+enum Part {
+    Field(Path),
+    Alias(Group),
+}
+
+impl Part {
+    fn path(&self, selections: u64) -> Option<&Path> {
+        match self {
+            Part::Field(path) => Some(path),
+            Part::Alias(group) => group.path(selections),
+        }
+    }
 }
 
 /// What the windows have to know of a rule.
@@ -40,13 +56,21 @@ pub(super) fn watch(rule: &Arc<Rule>) -> Watched {
         reopen: rule.reopen.as_nanos(),
         repeat: rule.repeat.as_nanos(),
         single: matches!(rule.kind, Kind::Event { .. }) && rule.dedupe.is_none(),
-        internal: rule.internal,
+        internal: rule.internal || !rule.enabled,
         grade: grade(rule.severity),
         escalate: rule
             .escalate
             .iter()
-            .map(|step| (step.count, grade(step.severity)))
+            .map(|step| Step {
+                count: step.count,
+                selection: step.when.map_or(0, |bit| 1 << bit),
+                grade: grade(step.severity),
+            })
             .collect(),
+        before: match &rule.kind {
+            Kind::Event { before, .. } => before.as_nanos(),
+            _ => 0,
+        },
         max_groups: rule.limits.max_groups.max(1),
         max_values: rule.limits.max_values.max(1),
     };
@@ -103,7 +127,11 @@ fn shape(rule: &Rule) -> (Shape, Values) {
         Kind::EventCount { condition } => (window(Measure::Count, condition), Values::Nothing),
         Kind::ValueCount { fields, condition } => (
             window(Measure::Distinct, condition),
-            Values::Tuple(fields.clone(), Vec::new()),
+            Values::Tuple(
+                fields.iter().cloned().map(Part::Field).collect(),
+                Vec::new(),
+                false,
+            ),
         ),
         Kind::ValueSum { field, condition } => (
             window(Measure::Sum, condition),
@@ -157,13 +185,16 @@ fn shape(rule: &Rule) -> (Shape, Values) {
             known,
             history,
             warmup,
+            ..
         } => {
             let shape = Shape::NewTerm {
                 history: history.as_nanos(),
                 warmup: warmup.as_nanos(),
                 known: !known.is_empty(),
             };
-            (shape, Values::Tuple(fields.clone(), known.clone()))
+            let by_selection = fields.iter().any(Group::is_alias);
+            let parts = fields.iter().cloned().map(Part::Alias).collect();
+            (shape, Values::Tuple(parts, known.clone(), by_selection))
         }
         Kind::Spike {
             min,
@@ -183,6 +214,11 @@ fn shape(rule: &Rule) -> (Shape, Values) {
 }
 
 impl Judged {
+    /// The selections that hold, where they decide which field counts.
+    fn selections(&self, event: &Event, wanted: bool) -> u64 {
+        if wanted { self.rule.holds(event) } else { 0 }
+    }
+
     /// The selection whose aliases count; `None`: those that hold.
     fn stage_bits(&self, stage: usize) -> Option<u64> {
         Some(match &self.rule.kind {
@@ -208,7 +244,7 @@ impl Judge for Judged {
             Kind::Temporal {
                 stages, without, ..
             } => {
-                if bits == 0 || !self.rule.in_time(at) {
+                if bits == 0 || bits == EXCLUDED || !self.rule.in_time(at) {
                     return (0, 0);
                 }
                 let mut roles = if has(without) { WITHOUT } else { 0 };
@@ -222,6 +258,7 @@ impl Judge for Judged {
                 roles
             }
             Kind::Event { unless, .. } if has(unless) => UNLESS | matches(),
+            Kind::NewTerm { seen, .. } if has(seen) => UNLESS,
             // A condition like `not x` may hold where no selection does.
             _ => matches(),
         };
@@ -237,23 +274,30 @@ impl Judge for Judged {
         match &self.values {
             Values::Nothing => Some(0),
             Values::Number(path) => path.number(event).map(f64::to_bits),
-            Values::Tuple(paths, _) => hash(paths.iter(), event),
+            Values::Tuple(parts, _, by_selection) => {
+                let bits = self.selections(event, *by_selection);
+                hash(parts.iter().map(|part| part.path(bits)), event)
+            }
         }
     }
 
     fn known(&self, event: &Event) -> Option<u64> {
         match &self.values {
-            Values::Tuple(paths, known) => hash(known.iter().filter_map(|n| paths.get(*n)), event),
+            Values::Tuple(parts, known, by_selection) => {
+                let bits = self.selections(event, *by_selection);
+                let parts = known.iter().filter_map(|n| parts.get(*n));
+                hash(parts.map(|part| part.path(bits)), event)
+            }
             _ => None,
         }
     }
 }
 
 /// One number for a tuple; `None` where a part of it is absent.
-fn hash<'a>(paths: impl Iterator<Item = &'a Path>, event: &Event) -> Option<u64> {
+fn hash<'a>(paths: impl Iterator<Item = Option<&'a Path>>, event: &Event) -> Option<u64> {
     let mut hash = Xxh3::new();
     for path in paths {
-        path.first(event, |value| match value {
+        path?.first(event, |value| match value {
             ValueRef::Str(text) => {
                 hash.update(&(text.len() as u64).to_le_bytes());
                 hash.update(text.as_bytes());

@@ -213,7 +213,7 @@ impl Plain {
             Kind::Hold(hold) => matches
                 .iter()
                 .filter(|fact| {
-                    !of(1).any(|other| other.at > fact.at && other.at.0 <= fact.at.0 + hold)
+                    !of(1).any(|other| other.at.0 >= fact.at.0 && other.at.0 <= fact.at.0 + hold)
                 })
                 .map(|fact| one(fact.at))
                 .collect(),

@@ -11,8 +11,8 @@ use super::judge;
 use super::spec::SECOND;
 use crate::rules::{self, Rule, RuleSet};
 
-/// Memory for the rules of a replay [bytes].
-const BUDGET: usize = 256 << 20;
+/// Memory for the rules where nobody says how much [bytes].
+const BUDGET: usize = 64 << 20;
 
 /// What comes in, in the order in which it arrives.
 #[derive(Clone, Debug)]
@@ -58,14 +58,32 @@ pub struct Replay {
     places: HashMap<EventId, u64>,
     next: u64,
     newest: i64,
+    ahead: u64,
+}
+
+/// What a replay could not judge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Matches that came too late for their windows.
+    pub late: u64,
+    /// Groups and terms that were given up to stay within bounds.
+    pub evicted: u64,
+    /// Events whose clock was ahead, and which counted as of then.
+    pub ahead: u64,
 }
 
 impl Replay {
     /// Rules that have seen nothing yet; `cluster` goes into the ids of alerts.
     pub fn new(rules: &Arc<RuleSet>, cluster: &str) -> Replay {
+        Replay::within(rules, cluster, BUDGET)
+    }
+
+    /// The same, with so much memory for all rules together [bytes].
+    pub fn within(rules: &Arc<RuleSet>, cluster: &str, budget: usize) -> Replay {
         let watched = rules.rules().iter().map(judge::watch).collect();
         Replay {
-            engine: Engine::new(watched, cluster, BUDGET),
+            engine: Engine::new(watched, cluster, budget),
+            ahead: 0,
             rules: Arc::clone(rules),
             alerts: BTreeMap::new(),
             places: HashMap::new(),
@@ -74,22 +92,43 @@ impl Replay {
         }
     }
 
-    /// One event, which arrived at `arrived`.
-    pub fn see(&mut self, event: &Event, arrived: Time) {
-        let rules = Arc::clone(&self.rules);
-        let meeting = rules.meeting(rules::code(event));
-        if meeting.is_empty() || !rules::sees(event) {
-            return;
-        }
+    /// One event, which arrived at `arrived`; the time that counts for it. An event from the future counts as of its arrival,
+    /// so that one wrong clock moves nothing.
+    pub fn see(&mut self, event: &Event, arrived: Time) -> Time {
         let mut at = event.timestamp();
         if at.0 > arrived.0.saturating_add(super::FUTURE) {
             at = arrived;
+            self.ahead += 1;
         }
         self.newest = self.newest.max(at.0);
+        let rules = Arc::clone(&self.rules);
+        let meeting = rules.meeting(rules::code(event));
+        if meeting.is_empty() || !rules::sees(event) {
+            return at;
+        }
         for n in meeting {
             self.engine.see(*n as usize, event, at);
         }
         self.take();
+        at
+    }
+
+    /// The newest time that counted so far.
+    pub fn newest(&self) -> Time {
+        Time(self.newest)
+    }
+
+    /// What it could not judge so far.
+    pub fn left_out(&self) -> LeftOut {
+        let mut left = LeftOut {
+            ahead: self.ahead,
+            ..LeftOut::default()
+        };
+        for memory in &self.engine.memory {
+            left.late += memory.late;
+            left.evicted += memory.evicted;
+        }
+        left
     }
 
     /// Everything before this time is there.
@@ -104,7 +143,14 @@ impl Replay {
         self.take();
     }
 
-    /// Nothing more comes: everything that can be decided is.
+    /// Nothing is known of what comes after `to` (or after the newest event): what is held and what is in windows is decided,
+    /// and nothing counts as missing that may still have come.
+    pub fn end(&mut self, to: Option<Time>) {
+        self.engine.ends = to.map_or(self.newest, |to| to.0);
+        self.finish();
+    }
+
+    /// Nothing more comes, ever: everything that can be decided is, and what is expected is missing.
     pub fn finish(&mut self) {
         if self.newest > i64::MIN {
             self.advance(Time(self.newest.saturating_add(366 * 86_400 * SECOND)));
@@ -151,7 +197,7 @@ pub fn replay(rules: &Arc<RuleSet>, arrivals: &[Arrival]) -> Vec<Alert> {
     let mut replay = Replay::new(rules, "default");
     for arrival in arrivals {
         match arrival {
-            Arrival::Event(event, at) => replay.see(event, *at),
+            Arrival::Event(event, at) => _ = replay.see(event, *at),
             Arrival::Watermark(to) => replay.advance(*to),
         }
     }

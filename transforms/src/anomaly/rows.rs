@@ -63,6 +63,8 @@ pub(super) struct Firing {
     pub(super) ids: Vec<EventId>,
     /// Distinct values among them.
     pub(super) values: Vec<u64>,
+    /// The selections that held for the match that fired, where it fired by itself.
+    pub(super) selections: u64,
     /// The stamp that this firing stands in for, where an earlier event turned out to be the first.
     pub(super) instead_of: Option<Stamp>,
 }

@@ -15,7 +15,7 @@ use super::spec::{Grade, Stamp};
 use super::store::{Extra, Spike};
 
 /// The form of the state; another one is not read.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// Writes everything down.
 pub(super) fn save(engine: &Engine, to: &mut Vec<u8>) {
@@ -156,6 +156,7 @@ fn save_alert(alert: &Alert, put: &mut Put<'_>) {
     put.i64(alert.told);
     put.u32(alert.turns);
     put.u64(alert.overflow);
+    put.u64(alert.selections);
     put.len(alert.values.len());
     let mut values: Vec<u64> = alert.values.iter().copied().collect();
     values.sort_unstable();
@@ -301,6 +302,7 @@ fn load_alert(take: &mut Take<'_>) -> Result<Alert, StateError> {
     let grade = Grade::of(take.u8()?);
     let flags = take.u8()?;
     let (told, turns, overflow) = (take.i64()?, take.u32()?, take.u64()?);
+    let selections = take.u64()?;
     let values = (0..take.len()?)
         .map(|_| take.u64())
         .collect::<Result<_, _>>()?;
@@ -318,6 +320,7 @@ fn load_alert(take: &mut Take<'_>) -> Result<Alert, StateError> {
         last,
         count,
         saturated: flags & 1 != 0,
+        selections,
         values,
         value,
         ids,

@@ -136,6 +136,17 @@ pub(super) enum Shape {
     },
 }
 
+/// When an alert becomes graver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// From so many matches on,
+    pub(super) count: u64,
+    /// where this selection held for one of them (its bit; 0: any match will do),
+    pub(super) selection: u64,
+    /// it is that grave.
+    pub(super) grade: Grade,
+}
+
 /// A rule without its texts.
 #[derive(Clone)]
 pub(super) struct Spec {
@@ -159,8 +170,9 @@ pub(super) struct Spec {
     /// Feeds other rules and alerts nobody.
     pub(super) internal: bool,
     pub(super) grade: Grade,
-    /// Rises to this at so many.
-    pub(super) escalate: Vec<(u64, Grade)>,
+    pub(super) escalate: Vec<Step>,
+    /// What calls a held match off may have come so long before it [ns].
+    pub(super) before: i64,
     /// Most groups [groups], and most values in one [values].
     pub(super) max_groups: usize,
     pub(super) max_values: usize,
@@ -174,33 +186,14 @@ impl Spec {
 
     /// Where the window of a time begins, for windows that do not slide.
     pub(super) fn bucket(&self, time: i64) -> (i64, i64) {
-        let span = self.timespan.max(1);
-        if let Cut::Tumbling(Some(zone)) = &self.cut
-            && span % (86_400 * SECOND) == 0
-            && let Some(bucket) = days(time, span / (86_400 * SECOND), zone)
-        {
-            return bucket;
-        }
-        let start = time.div_euclid(span).saturating_mul(span);
-        (start, start.saturating_add(span))
+        let zone = match &self.cut {
+            Cut::Tumbling(zone) => zone.as_ref(),
+            _ => None,
+        };
+        let length = std::time::Duration::from_nanos(self.timespan.max(1).unsigned_abs());
+        let (start, end) = crate::rules::tumbling(Time(time), length.into(), zone);
+        (start.0, end.0)
     }
-}
-
-/// The whole days of a zone around a time, `n` at a time.
-fn days(time: i64, n: i64, zone: &TimeZone) -> Option<(i64, i64)> {
-    let at = jiff::Timestamp::from_nanosecond(i128::from(time)).ok()?;
-    let date = at.to_zoned(zone.clone()).date();
-    let epoch = jiff::civil::date(1970, 1, 1);
-    let day = i64::from(epoch.until(date).ok()?.get_days());
-    let first = day.div_euclid(n) * n;
-    let midnight = |day: i64| {
-        let date = epoch
-            .checked_add(jiff::Span::new().try_days(day).ok()?)
-            .ok()?;
-        let at = date.to_zoned(zone.clone()).ok()?.timestamp();
-        i64::try_from(at.as_nanosecond()).ok()
-    };
-    Some((midnight(first)?, midnight(first + n)?))
 }
 
 /// Looks at events for one rule.

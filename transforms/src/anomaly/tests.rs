@@ -1,5 +1,9 @@
 //! Every vector of `detection.md` 4, in order and shuffled.
 
+mod hostile;
+mod language;
+mod reload;
+
 use std::sync::Arc;
 
 use pipeline::{Event, EventId, Field, Time, Value};

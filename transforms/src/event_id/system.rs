@@ -56,6 +56,14 @@ fn trouble(line: Line<'_>, text: &str) -> Option<Seen> {
         let seen = Seen::new("PVE-5011", "success").object("volume", file);
         return Some(seen.actor("unknown").evidence());
     }
+    if let Some((job, why)) = text.split_once(": got unexpected replication job error - ") {
+        let vmid = job.split('-').next().and_then(|vmid| vmid.parse().ok());
+        let seen = Seen {
+            vmid,
+            ..failed(Seen::new("PVE-5204", "success").object("replication_job", job))
+        };
+        return Some(seen.actor("schedule").local().because(why.trim()));
+    }
     if text.starts_with("clear PVE-generated firewall rules") {
         return Some(
             of("PVE-6042", line)

@@ -361,3 +361,24 @@ fn a_task_that_ha_forks_is_ha_s() {
     );
     assert_eq!(event["pve"]["task"]["upid"], upid);
 }
+
+#[test]
+fn a_replication_that_failed_is_told_with_its_job_and_why() {
+    let text = "100-0: got unexpected replication job error - command 'set -o pipefail && pvesm export' failed: exit code 255";
+    for program in ["pvescheduler", "pvesr"] {
+        let event = line(program, text);
+        assert_eq!(event["event"]["code"], "PVE-5204");
+        assert_eq!(event["event"]["outcome"], "failure");
+        assert_eq!(
+            event["event"]["reason"],
+            "command 'set -o pipefail && pvesm export' failed: exit code 255"
+        );
+        assert_eq!(
+            event["pve"]["object"],
+            json!({"type": "replication_job", "id": "100-0"})
+        );
+        assert_eq!(event["pve"]["vmid"], 100);
+        assert_eq!(event["pve"]["record"], "primary");
+        assert_eq!(event["pve"]["actor"]["kind"], "schedule");
+    }
+}

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pipeline::told::Told as OwnEvent;
-use pipeline::{Event, EventId, Field, Outputs, Time, Value, ValueRef, fields};
+use pipeline::{Event, EventId, Field, Language, Outputs, Time, Value, ValueRef, fields};
 use serde::{Deserialize, Serialize};
 
 use super::ledger::{About, Alert, KEPT, Told};
 use super::look::text;
 use super::message::{self, Severity, What};
+use super::sentences;
 use super::silence::Silence;
 use super::{Notify, Plan, Way};
 
@@ -214,7 +215,7 @@ impl Notify {
                 Some(why) => {
                     held = true;
                     if !told.held {
-                        tell_held(alert, &key.0, &why, out);
+                        tell_held(alert, &key.0, &why, self.language, out);
                         untold.push(id.clone());
                     }
                 }
@@ -359,9 +360,8 @@ impl Notify {
 
     /// Tells of silences that were made, that were taken back, and that are over.
     fn tell_silences(&mut self, changed: bool, out: &mut Outputs) {
-        let now = out.now();
+        let (now, language) = (out.now(), self.language);
         for (silence, _) in &self.silences.all {
-            let about = silence.about();
             let told = |what: String, by: &str| {
                 OwnEvent::new("PVE-9105", what)
                     .object("rule", silence.id.as_str())
@@ -369,27 +369,16 @@ impl Notify {
                     .field(fields::EVENT_REASON, silence.reason.as_str())
             };
             if !self.told_silences.contains_key(&silence.id) {
-                let (id, by, until) = (&silence.id, &silence.author, silence.until);
-                let what = format!(
-                    "{by} silenced alerts ({id}: {about}) until {until}: {}",
-                    silence.reason
-                );
-                out.tell(told(what, by));
+                out.tell(told(sentences::made(silence, language), &silence.author));
                 self.told_silences.insert(silence.id.clone(), false);
             }
             let ended = !silence.is_active(now);
             if ended && self.told_silences.insert(silence.id.clone(), true) == Some(false) {
-                let (what, by) = match &silence.removed {
-                    Some((_, by)) => (
-                        format!("{by} removed the silence {} ({about})", silence.id),
-                        by.as_str(),
-                    ),
-                    None => (
-                        format!("the silence {} ({about}) has expired", silence.id),
-                        silence.author.as_str(),
-                    ),
-                };
-                out.tell(told(what, by));
+                let by = silence
+                    .removed
+                    .as_ref()
+                    .map_or(&silence.author, |(_, by)| by);
+                out.tell(told(sentences::ended(silence, language), by));
             }
         }
         if changed {
@@ -421,20 +410,16 @@ fn field(n: usize) -> Field {
     Field::new(PATHS[n])
 }
 
-fn tell_held(alert: &Alert, receiver: &str, why: &Why<'_>, out: &mut Outputs) {
+fn tell_held(alert: &Alert, receiver: &str, why: &Why<'_>, language: Language, out: &mut Outputs) {
     let rule = text(&alert.event, "rule.id");
-    let why = match why {
-        Why::Silence(silence) => format!(
-            "silence {} by {} until {}: {}",
-            silence.id, silence.author, silence.until, silence.reason
-        ),
-        Why::Inhibited(by) => format!("an alert of {by} is open"),
-        Why::Muted => "the route is muted by a calendar".to_owned(),
-    };
-    out.suppressed(&rule);
     let id = text(&alert.event, "pve.alert.id");
-    let what =
-        format!("A message to {receiver} about the alert {id} of {rule} is held back: {why}");
+    out.suppressed(&rule);
+    let why = match why {
+        Why::Silence(silence) => sentences::by_silence(silence, language),
+        Why::Inhibited(by) => sentences::by_alert(by, language),
+        Why::Muted => sentences::by_calendar(language).to_owned(),
+    };
+    let what = sentences::held(receiver, &id, &rule, &why, language);
     out.tell(
         OwnEvent::new("PVE-9104", what)
             .object("rule", rule.as_str())

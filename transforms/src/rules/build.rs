@@ -23,8 +23,8 @@ use super::when::When;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 3600;
-/// Most selections of one rule: a bit each.
-const MOST_SELECTIONS: usize = 64;
+/// Most selections of one rule: a bit each, and one for what is excluded.
+const MOST_SELECTIONS: usize = 63;
 
 /// What a rule may refer to.
 pub(super) struct Around<'a> {
@@ -257,6 +257,7 @@ impl Builder<'_, '_> {
             tags: table.tags.into_iter().map(Into::into).collect(),
             status: table.status.map(|status| status.name().into()),
             enabled: table.enabled,
+            feeds: false,
             internal: table.internal,
             record_only: table.record_only,
             missing: table.missing,
@@ -320,6 +321,7 @@ impl Builder<'_, '_> {
             ("without", sequence),
             ("hold", &[Event]),
             ("unless", &[Event]),
+            ("unless_before", &[Event]),
             ("dedupe", &[Event]),
             ("every", &[Absence]),
             ("grace", &[Absence]),
@@ -328,6 +330,7 @@ impl Builder<'_, '_> {
             ("forget", &[Absence]),
             ("fields", &[NewTerm]),
             ("known", &[NewTerm]),
+            ("seen", &[NewTerm]),
             ("history", &[NewTerm]),
             ("warmup", &[NewTerm]),
             ("min", &[Spike]),

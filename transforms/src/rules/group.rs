@@ -27,6 +27,11 @@ pub struct Group {
 }
 
 impl Group {
+    /// Whether it is another field for each selection.
+    pub(crate) fn is_alias(&self) -> bool {
+        self.path.is_none()
+    }
+
     pub(super) fn new(name: &str, path: Option<Path>, aliases: Vec<(u64, Path)>) -> Group {
         let json = format!("{}:", serde_json::Value::from(name)).into();
         Group {
@@ -37,7 +42,8 @@ impl Group {
         }
     }
 
-    fn path(&self, bits: u64) -> Option<&Path> {
+    /// The field to look at where these selections hold.
+    pub(crate) fn path(&self, bits: u64) -> Option<&Path> {
         let alias = self.aliases.iter().find(|(bit, _)| bits & bit != 0);
         alias.map(|(_, path)| path).or(self.path.as_ref())
     }

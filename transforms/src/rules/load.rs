@@ -1,5 +1,9 @@
 //! From files to rules: what stands in them, in which order it counts, and everything that is wrong with them.
 
+mod changes;
+mod lists;
+mod refers;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -116,6 +120,14 @@ pub(super) fn load(options: &Options, cx: &LoadCx) -> Loaded {
             .lists
             .insert(name.clone(), (values, Place::NONE, false));
     }
+    for (name, more) in &cx.added {
+        let (values, ..) = loading
+            .lists
+            .entry(name.clone())
+            .or_insert_with(|| (Vec::new(), Place::NONE, true));
+        let new = more.iter().filter(|value| !values.contains(value));
+        values.extend(new.cloned().collect::<Vec<_>>());
+    }
     loading.finish()
 }
 
@@ -205,276 +217,6 @@ impl Loading {
         }
     }
 
-    fn lists(&mut self, entry: &Entry, builtin: bool, folder: Option<&FilePath>) {
-        let Value::Table(lists) = &entry.node.value else {
-            return self.say(
-                entry.key_place,
-                "lists",
-                "`lists` is a table of lists",
-                "write [lists]",
-            );
-        };
-        for list in &lists.0 {
-            let path = format!("lists.{}", list.key);
-            let values = match &list.node.value {
-                Value::List(items) => self.texts(items, &path),
-                Value::Table(table) => self.list_table(table, list, &path, folder),
-                _ => {
-                    self.say(
-                        list.node.place,
-                        &path,
-                        "a list is a list",
-                        "write [\"…\"], or { file = \"one value a line\" }",
-                    );
-                    continue;
-                }
-            };
-            self.entries += values.len();
-            if self.entries > MOST_ENTRIES {
-                self.say(
-                    list.key_place,
-                    &path,
-                    format!("all lists together have more than {MOST_ENTRIES} entries"),
-                    "use networks instead of single addresses",
-                );
-                continue;
-            }
-            match self.lists.get(&list.key) {
-                Some((_, first, false)) if !builtin => {
-                    let first = *first;
-                    let message = format!("there is a list \"{}\" already", list.key);
-                    self.docs.say(
-                        Diagnostic::error(list.key_place, path, message)
-                            .with_also(first, "the first")
-                            .with_help("keep one of the two"),
-                    );
-                }
-                // What an operator says counts more than what is built in, whichever is read first.
-                Some((_, _, false)) => {}
-                _ => {
-                    _ = self
-                        .lists
-                        .insert(list.key.clone(), (values, list.key_place, builtin))
-                }
-            }
-        }
-    }
-
-    fn texts(&mut self, items: &[Node], path: &str) -> Vec<String> {
-        let mut all = Vec::with_capacity(items.len());
-        for item in items {
-            match &item.value {
-                Value::Text(text) | Value::Date(text) => all.push(text.clone()),
-                Value::Int(number) => all.push(number.to_string()),
-                _ => self.say(
-                    item.place,
-                    path,
-                    "an entry of a list is text",
-                    "write it in quotes",
-                ),
-            }
-        }
-        all
-    }
-
-    fn list_table(
-        &mut self,
-        table: &Table,
-        list: &Entry,
-        path: &str,
-        folder: Option<&FilePath>,
-    ) -> Vec<String> {
-        let mut all = Vec::new();
-        for entry in &table.0 {
-            match (entry.key.as_str(), &entry.node.value) {
-                ("file", Value::Text(file)) => {
-                    let file =
-                        folder.map_or_else(|| PathBuf::from(file), |folder| folder.join(file));
-                    all.extend(self.lines(&file, entry.node.place, &list.key));
-                }
-                ("values", Value::List(items)) => all.extend(self.texts(items, path)),
-                ("file" | "values", _) => self.say(
-                    entry.node.place,
-                    path,
-                    format!("`{}` is of another sort", entry.key),
-                    "write file = \"…\", values = [\"…\"]",
-                ),
-                (key, _) => {
-                    let help = nearest(key, ["file", "values"])
-                        .map_or("its keys are `file` and `values`".to_owned(), |meant| {
-                            format!("did you mean `{meant}`?")
-                        });
-                    self.say(
-                        entry.key_place,
-                        path,
-                        format!("a list has no key `{key}`"),
-                        help,
-                    );
-                }
-            }
-        }
-        all
-    }
-
-    /// One value a line; what follows `#` is a remark.
-    fn lines(&mut self, file: &FilePath, place: Place, name: &str) -> Vec<String> {
-        self.read.push(file.to_owned());
-        match SystemEnv.read(file) {
-            Ok(text) => {
-                let lines = text
-                    .lines()
-                    .map(|line| line.split('#').next().unwrap_or_default().trim());
-                lines
-                    .filter(|line| !line.is_empty())
-                    .map(str::to_owned)
-                    .collect()
-            }
-            Err(why) => {
-                self.say(
-                    place,
-                    &format!("lists.{name}"),
-                    format!("the list file {} cannot be read: {why}", file.display()),
-                    "check the path; one value a line, UTF-8",
-                );
-                Vec::new()
-            }
-        }
-    }
-
-    fn calendars(&mut self, entry: &Entry, builtin: bool) {
-        let Value::List(items) = &entry.node.value else {
-            return self.say(
-                entry.key_place,
-                "calendar",
-                "calendars are a list of tables",
-                "write [[calendar]]",
-            );
-        };
-        for (n, item) in items.iter().enumerate() {
-            let path = format!("calendar[{n}]");
-            let Value::Table(table) = &item.value else {
-                self.say(
-                    item.place,
-                    &path,
-                    "a calendar is a table",
-                    "write [[calendar]]",
-                );
-                continue;
-            };
-            let before = self.docs.errors();
-            let Some((read, _)) =
-                self.docs
-                    .read::<CalendarTable>(table, item.place, &path, "this calendar")
-            else {
-                continue;
-            };
-            let calendar = self.calendar(&read, &path);
-            if self.docs.errors() > before {
-                continue;
-            }
-            let (name, place) = (read.name.get().clone(), read.name.place());
-            match self.calendars.get(&name) {
-                Some((_, first, false)) if !builtin => {
-                    let first = *first;
-                    let message = format!("there is a calendar \"{name}\" already");
-                    self.docs.say(
-                        Diagnostic::error(place, path, message)
-                            .with_also(first, "the first")
-                            .with_help("keep one of the two"),
-                    );
-                }
-                Some((_, _, false)) => {}
-                _ => {
-                    _ = self
-                        .calendars
-                        .insert(name, (Arc::new(calendar), place, builtin))
-                }
-            }
-        }
-    }
-
-    fn calendar(&mut self, read: &CalendarTable, path: &str) -> Calendar {
-        let zone = calendar::zone(&read.zone).unwrap_or_else(|| {
-            self.say(
-                read.zone.place(),
-                &format!("{path}.zone"),
-                format!("there is no time zone \"{}\"", read.zone.get()),
-                build::zone_help(&read.zone),
-            );
-            jiff::tz::TimeZone::UTC
-        });
-        let mut days = 0;
-        for day in &read.days {
-            match calendar::DAYS
-                .iter()
-                .position(|known| known.eq_ignore_ascii_case(day))
-            {
-                Some(n) => days |= 1 << n,
-                None => {
-                    let help = match nearest(day, calendar::DAYS) {
-                        Some(meant) => format!("did you mean \"{meant}\"?"),
-                        None => format!("they are {}", calendar::DAYS.join(", ")),
-                    };
-                    self.say(
-                        day.place(),
-                        &format!("{path}.days"),
-                        format!("there is no weekday \"{}\"", day.get()),
-                        help,
-                    );
-                }
-            }
-        }
-        if read.days.is_empty() {
-            self.say(
-                read.name.place(),
-                &format!("{path}.days"),
-                "a calendar without days holds nothing",
-                "write days = [\"mon\", \"tue\"]",
-            );
-        }
-        let mut clock = |text: &pipeline::Spanned<String>, key: &str| {
-            minute(text).unwrap_or_else(|| {
-                self.say(
-                    text.place(),
-                    &format!("{path}.{key}"),
-                    format!("\"{}\" is no time of day", text.get()),
-                    "write one like \"08:00\"; the end of the day is \"24:00\"",
-                );
-                0
-            })
-        };
-        let (from, to) = (clock(&read.from, "from"), clock(&read.to, "to"));
-        if from == to && minute(&read.from).is_some() && minute(&read.to).is_some() {
-            self.say(
-                read.to.place(),
-                &format!("{path}.to"),
-                "this calendar has no minute: `from` and `to` are the same",
-                "the whole day is from = \"00:00\", to = \"24:00\"",
-            );
-        }
-        let mut holidays = Vec::new();
-        for day in &read.holidays {
-            match day.parse::<jiff::civil::Date>() {
-                Ok(date) => holidays.push(date),
-                Err(_) => self.say(
-                    day.place(),
-                    &format!("{path}.holidays"),
-                    format!("\"{}\" is no date", day.get()),
-                    "write one like \"2026-12-25\"",
-                ),
-            }
-        }
-        holidays.sort_unstable();
-        Calendar {
-            name: read.name.as_str().into(),
-            zone,
-            days,
-            from,
-            to,
-            holidays,
-        }
-    }
-
     fn rules(&mut self, entry: Entry) {
         let Value::List(items) = entry.node.value else {
             return self.say(
@@ -494,80 +236,6 @@ impl Loading {
                     overridden: Vec::new(),
                 }),
                 _ => self.say(item.place, &path, "a rule is a table", "write [[rule]]"),
-            }
-        }
-    }
-
-    fn overrides(&mut self, entry: Entry, section: &str, profile: bool) {
-        let Value::Table(table) = entry.node.value else {
-            return self.say(
-                entry.key_place,
-                section,
-                format!("`{section}` is a table by id of rules"),
-                format!("write [{section}.\"PVR-103\"]"),
-            );
-        };
-        let allowed: &[&str] = if profile { &PROFILE } else { &OVERRIDE };
-        for id in table.0 {
-            let section = format!("{section}.\"{}\"", id.key);
-            let Value::Table(keys) = &id.node.value else {
-                self.say(
-                    id.key_place,
-                    &section,
-                    "this is a table of other values",
-                    format!("write [{section}]"),
-                );
-                continue;
-            };
-            for key in &keys.0 {
-                if !allowed.contains(&key.key.as_str()) {
-                    let help = match nearest(&key.key, allowed.iter().copied()) {
-                        Some(meant) => format!("did you mean `{meant}`?"),
-                        None => format!(
-                            "what can be changed is {}; for more copy the rule under an id of its own",
-                            allowed.join(", ")
-                        ),
-                    };
-                    self.say(
-                        key.key_place,
-                        &format!("{section}.{}", key.key),
-                        format!("`{}` cannot be changed here", key.key),
-                        help,
-                    );
-                }
-            }
-            self.changes.push(Change {
-                id,
-                section,
-                profile,
-            });
-        }
-    }
-
-    fn profiles(&mut self, entry: Entry, profile: Profile) {
-        let Value::Table(table) = entry.node.value else {
-            return self.say(
-                entry.key_place,
-                "profile",
-                "`profile` is a table by name of profiles",
-                "write [profile.quiet.\"PVR-201\"]",
-            );
-        };
-        for one in table.0 {
-            if !["quiet", "strict"].contains(&one.key.as_str()) {
-                let help = nearest(&one.key, ["quiet", "strict"])
-                    .map_or("there are quiet and strict".to_owned(), |meant| {
-                        format!("did you mean \"{meant}\"?")
-                    });
-                self.say(
-                    one.key_place,
-                    "profile",
-                    format!("there is no profile \"{}\"", one.key),
-                    help,
-                );
-            } else if one.key == profile.name() {
-                let section = format!("profile.{}", one.key);
-                self.overrides(one, &section, true);
             }
         }
     }
@@ -614,7 +282,8 @@ impl Loading {
                 rules.push(rule);
             }
         }
-        circles(&mut rules, &places, &mut self.docs);
+        refers::circles(&mut rules, &places, &mut self.docs);
+        refers::feed(&mut rules);
         Loaded {
             rules,
             lists,
@@ -647,76 +316,6 @@ impl Loading {
         }
         first.into_keys().collect()
     }
-
-    /// Puts the values of profile and overrides into the rules' tables, so that what is wrong with them has its place.
-    fn change(&mut self, ids: &[String]) {
-        let mut changes = std::mem::take(&mut self.changes);
-        changes.sort_by_key(|change| !change.profile);
-        for change in changes {
-            let pattern: Vec<char> = change.id.key.chars().collect();
-            let like = |id: &str| fold::glob(id.chars(), &pattern);
-            let Value::Table(keys) = &change.id.node.value else {
-                continue;
-            };
-            if !ids.iter().any(|id| like(id)) {
-                // A profile may speak of rules of the pack that are not loaded.
-                if !change.profile {
-                    let help = match nearest(&change.id.key, ids.iter().map(String::as_str)) {
-                        Some(meant) => format!("did you mean \"{meant}\"?"),
-                        None => "`pvetrail rules list` names them all".to_owned(),
-                    };
-                    self.say(
-                        change.id.key_place,
-                        &change.section,
-                        format!("there is no rule \"{}\"", change.id.key),
-                        help,
-                    );
-                }
-                continue;
-            }
-            let mut used: BTreeSet<&str> = BTreeSet::new();
-            for found in &mut self.rules {
-                if !id_of(&found.table).is_some_and(|(id, _)| like(&id)) {
-                    continue;
-                }
-                for key in keys
-                    .0
-                    .iter()
-                    .filter(|key| PROFILE.contains(&key.key.as_str()))
-                {
-                    used.insert(&key.key);
-                    // Of a selection that takes things out, another one takes out more.
-                    let mut entry = key.clone();
-                    if let (true, Some(before)) = (key.key == "exclude", found.table.get("exclude"))
-                    {
-                        entry.node.value =
-                            Value::List(tables(before).chain(tables(key)).cloned().collect());
-                    }
-                    // The field of a condition stays the rule's, where only the number changes.
-                    if let (true, Some(Value::Table(before))) = (
-                        key.key == "condition",
-                        found.table.get("condition").map(|entry| &entry.node.value),
-                    ) && let (Some(field), Value::Table(table)) =
-                        (before.get("field"), &mut entry.node.value)
-                        && table.get("field").is_none()
-                    {
-                        table.0.push(field.clone());
-                    }
-                    let place = self.docs.describe(key.key_place);
-                    found.table.take(&key.key);
-                    found.table.0.push(entry);
-                    found.overridden.push((key.key.clone(), place));
-                }
-            }
-        }
-    }
-}
-
-fn tables(entry: &Entry) -> Box<dyn Iterator<Item = &Node> + '_> {
-    match &entry.node.value {
-        Value::List(items) => Box::new(items.iter()),
-        _ => Box::new(std::iter::once(&entry.node)),
-    }
 }
 
 fn id_of(table: &Table) -> Option<(String, Place)> {
@@ -725,19 +324,6 @@ fn id_of(table: &Table) -> Option<(String, Place)> {
         Value::Text(id) => Some((id.clone(), entry.node.place)),
         _ => None,
     }
-}
-
-/// `"08:00"` as seconds after midnight.
-fn minute(text: &str) -> Option<i32> {
-    let (hours, minutes) = text.split_once(':')?;
-    let two = |text: &str| {
-        (text.len() == 2 && text.bytes().all(|c| c.is_ascii_digit()))
-            .then(|| text.parse::<i32>().ok())
-            .flatten()
-    };
-    let (hours, minutes) = (two(hours)?, two(minutes)?);
-    let seconds = hours * 3600 + minutes * 60;
-    (minutes < 60 && seconds <= 86_400).then_some(seconds)
 }
 
 /// Files of a path, a folder or a pattern whose last part has `*` or `?`, by name.
@@ -778,74 +364,4 @@ fn files(path: &FilePath) -> Result<Vec<PathBuf>, String> {
     }
     all.sort();
     Ok(all)
-}
-
-/// Takes out rules that refer to rules which could not be loaded, and those that refer to themselves through others.
-fn circles(
-    rules: &mut Vec<Rule>,
-    places: &HashMap<Box<str>, (Place, String)>,
-    docs: &mut Documents,
-) {
-    let refers = |rule: &Rule| -> Vec<Box<str>> {
-        match &rule.kind {
-            Kind::Temporal { stages, .. } => stages
-                .iter()
-                .filter_map(|stage| match stage {
-                    Stage::Rule(id) => Some(id.clone()),
-                    Stage::Selection(_) => None,
-                })
-                .collect(),
-            _ => Vec::new(),
-        }
-    };
-    let tell = |docs: &mut Documents, id: &str, message: String, help: &str| {
-        let (place, path) = places
-            .get(id)
-            .cloned()
-            .unwrap_or((Place::NONE, String::new()));
-        docs.say(Diagnostic::error(place, format!("{path}.rules"), message).with_help(help));
-    };
-    loop {
-        let missing = rules.iter().position(|rule| {
-            refers(rule)
-                .iter()
-                .any(|id| !rules.iter().any(|other| other.id == *id))
-        });
-        let Some(n) = missing else {
-            break;
-        };
-        let gone = refers(&rules[n])
-            .into_iter()
-            .find(|id| !rules.iter().any(|other| other.id == *id))
-            .unwrap_or_default();
-        tell(
-            docs,
-            &rules[n].id,
-            format!(
-                "rule \"{}\" refers to \"{gone}\", which could not be loaded",
-                rules[n].id
-            ),
-            "mend that one first",
-        );
-        rules.remove(n);
-    }
-    // What refers to nothing that is left is in no circle; what remains at the end is in one, or leads to one.
-    let mut open: Vec<usize> = (0..rules.len()).collect();
-    loop {
-        let before = open.len();
-        let ids: BTreeSet<Box<str>> = open.iter().map(|n| rules[*n].id.clone()).collect();
-        open.retain(|n| refers(&rules[*n]).iter().any(|id| ids.contains(id)));
-        if open.len() == before {
-            break;
-        }
-    }
-    for n in open.iter().rev() {
-        let rule = rules.remove(*n);
-        let message = format!(
-            "rule \"{}\" refers to itself through \"{}\"",
-            rule.id,
-            refers(&rule).join("\", \"")
-        );
-        tell(docs, &rule.id, message, "take one of them out of `rules`");
-    }
 }

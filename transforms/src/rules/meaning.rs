@@ -10,7 +10,7 @@ use super::calendar::Calendar;
 use super::compile::{key, written};
 
 /// Keys that decide what is remembered. Names, texts, severity, routes and the life of alerts do not.
-const MEANING: [&str; 28] = [
+const MEANING: [&str; 30] = [
     "type",
     "when",
     "select",
@@ -25,8 +25,10 @@ const MEANING: [&str; 28] = [
     "without",
     "hold",
     "unless",
+    "unless_before",
     "fields",
     "known",
+    "seen",
     "history",
     "warmup",
     "every",

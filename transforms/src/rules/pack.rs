@@ -8,8 +8,8 @@ macro_rules! files {
 
 /// Name and text of each file; a test looks whether all files of the folder stand here.
 pub(super) static FILES: &[(&str, &str)] = files!(
-    "access.toml" "backup.toml" "firewall.toml" "guests.toml" "identity.toml" "lists.toml" "node.toml" "pipeline.toml"
-    "profiles.toml"
+    "access.toml" "backup.toml" "consoles.toml" "firewall.toml" "guests.toml" "habits.toml" "identity.toml" "lists.toml"
+    "node.toml" "pipeline.toml" "profiles.toml"
 );
 
 #[cfg(test)]
@@ -50,6 +50,15 @@ mod tests {
                     "{}: it fires, and it does not",
                     rule.id
                 );
+                for test in pos {
+                    let whole = test.count.is_some() && test.severity.is_some();
+                    assert!(
+                        whole && (test.groups.is_some() || rule.group_by.is_empty()),
+                        "{} {:?} says how many, how grave and of whom",
+                        rule.id,
+                        test.name
+                    );
+                }
                 assert!(!rule.explain.is_empty(), "{}", rule.id);
                 assert!(
                     !rule.response.is_empty() && !rule.false_positives.is_empty(),

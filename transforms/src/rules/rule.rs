@@ -109,7 +109,7 @@ pub struct Escalate {
     pub count: u64,
     /// It is that grave.
     pub severity: Severity,
-    /// Only by a match for which the selection with this bit holds too.
+    /// Only with a match for which the selection with this bit holds too.
     pub when: Option<usize>,
 }
 
@@ -122,6 +122,8 @@ pub enum Kind {
         hold: Option<Duration>,
         /// The bit of the selection that calls it off.
         unless: Option<usize>,
+        /// It calls off too when it came so long before.
+        before: Duration,
     },
     /// The number of matches.
     EventCount {
@@ -173,8 +175,10 @@ pub enum Kind {
     },
     /// A tuple that was not seen before.
     NewTerm {
-        /// The tuple.
-        fields: Vec<Path>,
+        /// The tuple: fields, or aliases.
+        fields: Vec<Group>,
+        /// The bit of the selection whose matches only make known.
+        seen: Option<usize>,
         /// Places in `fields` whose part must be known already.
         known: Vec<usize>,
         /// How long a sight is remembered.
@@ -223,6 +227,8 @@ pub struct Rule {
     pub status: Option<Box<str>>,
     /// Whether it is evaluated.
     pub enabled: bool,
+    /// Whether it is evaluated all the same, without alerts of its own: a rule that is switched on waits for it.
+    pub feeds: bool,
     /// Whether it only feeds other rules and never alerts.
     pub internal: bool,
     /// Whether its alerts are recorded and not sent.
@@ -279,16 +285,22 @@ pub struct Rule {
     pub(super) during: Option<(Arc<Calendar>, bool)>,
 }
 
+/// The bit of [`Rule::holds`] that says that the event is excluded.
+pub const EXCLUDED: u64 = 1 << 63;
+
 impl Rule {
-    /// Which selections hold for this event, as bits; 0: none, or the event is excluded.
+    /// Which selections hold for this event, as bits; [`EXCLUDED`] alone where the event never counts.
     #[inline]
     pub fn holds(&self, event: &Event) -> u64 {
         let mut bits = 0;
         for (n, selection) in self.selections.iter().enumerate() {
             bits |= u64::from(selection.holds(event)) << n;
         }
-        if bits != 0 && self.exclude.as_ref().is_some_and(|one| one.holds(event)) {
-            return 0;
+        // A condition like `not x` holds where no selection does.
+        if (bits != 0 || self.when.holds(0))
+            && self.exclude.as_ref().is_some_and(|one| one.holds(event))
+        {
+            return EXCLUDED;
         }
         bits
     }
@@ -297,7 +309,7 @@ impl Rule {
     /// what cancels it) is there. What `hold` waits for (`unless`) is no match: look at its bit.
     #[inline]
     pub fn matches(&self, bits: u64, at: Time) -> bool {
-        self.when.holds(bits) && self.in_time(at)
+        bits & EXCLUDED == 0 && self.when.holds(bits) && self.in_time(at)
     }
 
     /// Whether the calendar allows it.

@@ -74,6 +74,7 @@ fn state(rule: &Rule) -> String {
     for (is, word) in [
         (rule.record_only, "recorded only"),
         (rule.internal, "internal"),
+        (rule.feeds, "feeds others"),
         (!rule.overridden.is_empty(), "changed"),
     ] {
         if is {
@@ -111,6 +112,7 @@ fn as_json(rule: &Rule) -> serde_json::Value {
         "version": rule.version,
         "type": sort(&rule.kind),
         "enabled": rule.enabled,
+        "feeds": rule.feeds,
         "internal": rule.internal,
         "record_only": rule.record_only,
         "tags": rule.tags,

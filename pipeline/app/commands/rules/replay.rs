@@ -1,15 +1,16 @@
 //! `rules run --replay`: what the rules, or changed ones, would have made of events that are past.
 
+mod merge;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pipeline::{Event, Time};
+use pipeline::{Event, Time, ValueRef};
 use sinks::sqlite::{Filter, Reader};
-use transforms::anomaly::Replay;
-use transforms::rules::RuleSet;
+use transforms::anomaly::{LeftOut, Replay};
+use transforms::rules::{Path, RuleSet};
 
 use super::{From, unknown};
 use crate::commands::query;
@@ -22,7 +23,8 @@ const BEHIND: i64 = 10 * pipeline::clock::SECOND;
 /// Arguments of `rules run`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Files of events, one JSON object a line, in the order of their time; without one, the search store.
+    /// Files of events, one JSON object a line; they are read side by side, in the order of their time. Without one, the search
+    /// store.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Over what is past; nothing is written and nobody is told.
@@ -61,13 +63,22 @@ fn time(text: &str) -> Result<Time, String> {
 
 /// 0 done, 2 failed, 78 a rule cannot be loaded.
 pub(super) fn run(args: &Args) -> Result<Exit, Exit> {
-    let (options, cx) = args.from.loading()?;
-    let (set, told) = RuleSet::load(&options, &cx);
+    let (walk, exit) = walk(args)?;
+    if let Some(walk) = walk {
+        say::write(&table(&walk, args));
+    }
+    Ok(exit)
+}
+
+/// Everything but the telling.
+pub(super) fn walk(args: &Args) -> Result<(Option<Walk>, Exit), Exit> {
+    let found = args.from.find()?;
+    let (set, told) = RuleSet::load(&found.options, &found.cx);
     if !told.is_empty() {
         say::aside(&told.render(say::colour_on_stderr()));
     }
     if told.errors() > 0 {
-        return Ok(Exit::BadConfig);
+        return Ok((None, Exit::BadConfig));
     }
     if let Some(id) = &args.rule
         && set.rule(id).is_none()
@@ -75,34 +86,38 @@ pub(super) fn run(args: &Args) -> Result<Exit, Exit> {
         return Err(unknown(&set, id));
     }
     let set = Arc::new(set);
+    let cluster = found.cluster.as_deref().unwrap_or("default");
+    let now = pipeline::Clock::system().now();
     let mut walk = Walk {
-        replay: Replay::new(&set, "default"),
+        replay: Replay::within(&set, cluster, found.budget),
+        set,
         since: args.since.unwrap_or(Time::MIN),
         to: args.to.unwrap_or(Time(i64::MAX)),
+        now,
+        created: Path::new("event.created"),
         events: 0,
         newest: i64::MIN,
     };
     if let Some(last) = args.last {
-        let now = pipeline::Clock::system().now();
         walk.since = Time(now.0.saturating_sub(last.as_nanos()));
     }
     if args.files.is_empty() {
         walk.store(args)?;
     } else {
-        for file in &args.files {
-            walk.file(file)?;
-        }
+        walk.files(&args.files)?;
     }
-    walk.replay.finish();
+    walk.replay.end(args.to.map(|to| to.min(now)));
     walk.replay.flush();
-    say::write(&table(&walk, args));
-    Ok(Exit::Done)
+    Ok((Some(walk), Exit::Done))
 }
 
-struct Walk {
-    replay: Replay,
+pub(super) struct Walk {
+    pub(super) replay: Replay,
+    set: Arc<RuleSet>,
     since: Time,
     to: Time,
+    now: Time,
+    created: Path,
     events: u64,
     newest: i64,
 }
@@ -114,10 +129,26 @@ impl Walk {
             return;
         }
         self.events += 1;
-        self.replay.see(event, at);
+        let at = self.replay.see(event, self.arrived(event));
         if at.0 > self.newest {
             self.newest = at.0;
             self.replay.advance(Time(at.0.saturating_sub(BEHIND)));
+        }
+    }
+
+    /// When it was read. Where nothing says so it was not read before its own time, unless that is yet to come: then its clock
+    /// is wrong, and it came with those around it.
+    fn arrived(&self, event: &Event) -> Time {
+        let created = self.created.first(event, |value| match value {
+            ValueRef::Time(time) => Some(time),
+            ValueRef::Str(text) => Time::parse(text),
+            _ => None,
+        });
+        let newest = Time(self.newest.max(self.since.0));
+        match created.flatten() {
+            Some(created) if created <= self.now => created,
+            _ if event.timestamp() > self.now => newest,
+            _ => event.timestamp(),
         }
     }
 
@@ -137,25 +168,13 @@ impl Walk {
         }
     }
 
-    fn file(&mut self, file: &std::path::Path) -> Result<(), Exit> {
-        let failed = |why: std::io::Error| {
-            say::error(format!("{}: {why}", file.display()));
-            Exit::Failed
-        };
-        let open = std::fs::File::open(file).map_err(failed)?;
-        let mut lines = std::io::BufReader::with_capacity(1 << 20, open);
-        let mut line = String::new();
-        let mut number = 0;
-        loop {
-            line.clear();
-            if lines.read_line(&mut line).map_err(failed)? == 0 {
-                return Ok(());
-            }
-            number += 1;
-            if !line.trim().is_empty() {
-                self.json(&line, &format!("{}:{number}", file.display()))?;
-            }
+    /// All files together in the order of time; of the same time those of the first file first.
+    fn files(&mut self, files: &[PathBuf]) -> Result<(), Exit> {
+        let mut lines = merge::Lines::open(files, self.now)?;
+        while let Some(line) = lines.next()? {
+            self.json(&line.text, &line.place(files))?;
         }
+        Ok(())
     }
 
     fn store(&mut self, args: &Args) -> Result<(), Exit> {
@@ -200,7 +219,17 @@ fn table(walk: &Walk, args: &Args) -> String {
     let mut days: BTreeSet<String> = BTreeSet::new();
     let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
     let mut out = String::new();
-    for alert in walk.replay.alerts().filter(|alert| wanted(&alert.rule)) {
+    // What only feeds other rules alerts nobody.
+    let tells = |id: &str| {
+        walk.set
+            .rule(id)
+            .is_some_and(|rule| !rule.internal && rule.enabled)
+    };
+    let told = walk
+        .replay
+        .alerts()
+        .filter(|alert| tells(&alert.rule) && wanted(&alert.rule));
+    for alert in told {
         let day = alert.opened.to_string()[..10].to_owned();
         *counts
             .entry((alert.rule.to_string(), day.clone()))
@@ -248,5 +277,28 @@ fn table(walk: &Walk, args: &Args) -> String {
     }
     let alerts: u64 = counts.values().sum();
     _ = writeln!(out, "{} events, {alerts} alerts", walk.events);
+    let LeftOut {
+        late,
+        evicted,
+        ahead,
+    } = walk.replay.left_out();
+    for (number, what) in [
+        (
+            late,
+            "matches came too late for their windows and were not judged; give the files in the order of their time",
+        ),
+        (
+            evicted,
+            "groups were given up to stay within state_budget and max_groups: alerts may be missing",
+        ),
+        (
+            ahead,
+            "events have a clock that was ahead; they counted as of when they were read",
+        ),
+    ] {
+        if number > 0 {
+            _ = writeln!(out, "{number} {what}");
+        }
+    }
     out
 }

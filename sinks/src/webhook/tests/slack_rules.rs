@@ -1,5 +1,6 @@
 //! What Slack documents about the messages it takes, as far as ours use it, and messages made of whatever there is.
 
+use pipeline::Field;
 use proptest::prelude::*;
 
 use super::*;
@@ -110,19 +111,36 @@ fn an_alert_is_a_message_a_person_understands() {
             "pve.alert.id": "a1", "pve.alert.count": 6, "pve.object.id": "104",
         }),
     );
-    let all = messages(vec![alert]);
+    let mut over = alert.clone();
+    over.set(Field::new("pve.notify.transition"), "resolved");
+    let all = messages(vec![alert, over]);
     assert_eq!(mistakes(&all[0]), [""; 0]);
-    let text = all[0].to_string();
-    for part in [
-        "🔴 critical: vm_destroyed",
-        "six guests destroyed",
+    let blocks = all[0]["blocks"].as_array().unwrap();
+    let title = |n: usize| blocks[n]["text"]["text"].as_str().unwrap().to_owned();
+    assert_eq!(
+        title(0),
+        "*🔴 critical: PVR-202 vm_destroyed*\nsix guests destroyed in ten minutes by eve@pve"
+    );
+    assert!(title(2).starts_with("*🔴 critical (resolved): PVR-202 vm_destroyed*"));
+    let words: Vec<&str> = blocks[1]["elements"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|element| element["text"].as_str().unwrap())
+        .collect();
+    let at = words[5];
+    assert!(at.starts_with("at: 20"), "{at}");
+    let expected = [
         "user: eve@pve",
+        "action: vm-destroy",
+        "object: 104",
+        "node: pve1",
         "from: 203.0.113.9",
-        "times: 6",
-        "id: a1",
-    ] {
-        assert!(text.contains(part), "{part}: {text}");
-    }
+        at,
+        "count: 6",
+        "alert: a1",
+    ];
+    assert_eq!(words, expected);
 }
 
 #[test]

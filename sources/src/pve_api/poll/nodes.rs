@@ -29,6 +29,7 @@ impl Poller<'_> {
                     if !self.nodes.contains_key(&name) {
                         self.nodes.insert(name.clone(), Node::new(&name, &self.out));
                         self.soon(Job::Tasks(name.clone()));
+                        self.soon(Job::Clock(name.clone()));
                     }
                     listed.push(name);
                 }
@@ -44,7 +45,9 @@ impl Poller<'_> {
                     });
                     let nodes = &self.nodes;
                     self.plans.retain(|job, _| match job {
-                        Job::Tasks(name) | Job::Details(name) => nodes.contains_key(name),
+                        Job::Tasks(name) | Job::Details(name) | Job::Clock(name) => {
+                            nodes.contains_key(name)
+                        }
                         _ => true,
                     });
                 }

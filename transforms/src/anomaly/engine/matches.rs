@@ -154,6 +154,7 @@ impl Engine {
                 let Some(term) = rule.judge.value(event) else {
                     return;
                 };
+                let only_seen = role == usize::MAX;
                 let was_known = !known
                     || rule.judge.known(event).is_some_and(|part| {
                         let first = memory.known.entry(part).or_insert(stamp);
@@ -177,7 +178,7 @@ impl Engine {
                     instead_of = Some(first);
                 }
                 memory.terms.insert(term, seen);
-                if fires && was_known && !warm {
+                if fires && was_known && !warm && !only_seen {
                     firings.push(Firing {
                         instead_of,
                         ..single(stamp)
@@ -230,6 +231,30 @@ impl Engine {
                     spike.windows.pop_front();
                 }
             }
+        }
+    }
+}
+
+impl Engine {
+    /// A tuple, and the part of it that has to be known, were seen before anybody looked.
+    pub(in crate::anomaly) fn know(
+        &mut self,
+        n: usize,
+        term: u64,
+        part: Option<u64>,
+        stamp: Stamp,
+    ) {
+        let memory = &mut self.memory[n];
+        let seen = memory.terms.entry(term).or_insert((stamp, stamp.time));
+        *seen = (seen.0.min(stamp), seen.1.max(stamp.time));
+        if let Some(part) = part {
+            let first = memory.known.entry(part).or_insert(stamp);
+            *first = (*first).min(stamp);
+        }
+        // So far back it has looked, as it were.
+        memory.since = memory.since.min(stamp.time);
+        if memory.terms.len() > MOST_TERMS.min(self.rules[n].spec.max_groups.saturating_mul(4)) {
+            forget_terms(memory);
         }
     }
 }

@@ -143,7 +143,7 @@ impl Engine {
 
     /// What has to be decided about a group now that event time is where it is.
     pub(super) fn decide(&mut self, n: usize, spec: &Spec, slot: u32, firings: &mut Vec<Firing>) {
-        let (watermark, incomplete) = (self.watermark, self.incomplete);
+        let (watermark, incomplete, ends) = (self.watermark, self.incomplete, self.ends);
         let store = &mut self.memory[n].store;
         let mut again = None;
         let Some(group) = store.get_mut(slot) else {
@@ -165,9 +165,11 @@ impl Engine {
                         break;
                     }
                     row.decided = true;
+                    // Of the same second it may have come first: product times have no more.
+                    let from = row.stamp.time.saturating_sub(spec.before);
                     let off = unless
                         .iter()
-                        .any(|stamp| *stamp > row.stamp && stamp.time <= end);
+                        .any(|stamp| stamp.time >= from && stamp.time <= end);
                     if !off {
                         firings.push(single(row.stamp));
                     }
@@ -177,6 +179,7 @@ impl Engine {
                     .saturating_sub(*hold);
                 group.rows.prune(old, spec.max_values);
                 if let Extra::Unless(held) = &mut group.extra {
+                    let old = old.saturating_sub(spec.before);
                     while held.front().is_some_and(|stamp| stamp.time <= old) {
                         held.pop_front();
                     }
@@ -208,8 +211,8 @@ impl Engine {
                 } = &mut group.extra
                 {
                     let end = last.time.saturating_add(*every).saturating_add(*grace);
-                    if *expected && !*missing && watermark <= end {
-                        again = Some(end + 1);
+                    if *expected && !*missing && watermark.min(ends) <= end {
+                        again = (watermark <= end).then_some(end + 1);
                     } else if *expected && !*missing && incomplete {
                         // Its input may be down itself; it is looked at again when that is over.
                         again = Some(watermark + SECOND);

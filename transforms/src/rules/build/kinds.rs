@@ -38,7 +38,21 @@ impl Builder<'_, '_> {
                     ),
                     _ => {}
                 }
-                Some(Kind::Event { hold, unless })
+                if let (Some(before), None) = (&table.unless_before, &table.unless) {
+                    self.wrong(
+                        before.place(),
+                        "unless_before",
+                        "nothing is named that could come before",
+                        "add unless = \"SELECTION\"",
+                    );
+                }
+                let before = table.unless_before.as_ref();
+                let before = before.map_or(Duration::from_secs(0), |before| *before.get());
+                Some(Kind::Event {
+                    hold,
+                    unless,
+                    before,
+                })
             }
             Sort::EventCount | Sort::ValueCount | Sort::ValueSum | Sort::ValueAvg => {
                 self.span("timespan", table.timespan.as_ref(), None, at);
@@ -63,7 +77,7 @@ impl Builder<'_, '_> {
                 forget: self.span("forget", table.forget.as_ref(), Some(30 * DAY), at)?,
             }),
             Sort::NewTerm => {
-                let names = self.need("fields", table.fields.take(), "[\"user.id\"]", at)?;
+                let names = self.need("fields", table.fields.clone(), "[\"user.id\"]", at)?;
                 if names.is_empty() {
                     self.wrong(
                         at,
@@ -72,10 +86,12 @@ impl Builder<'_, '_> {
                         "add fields = [\"user.id\"]",
                     );
                 }
-                let fields: Vec<Path> = names
+                let fields: Vec<Group> = names
                     .iter()
-                    .map(|name| self.field(name, "fields"))
+                    .filter_map(|name| self.group(name, "fields", table, selections))
                     .collect();
+                let seen = table.seen.take();
+                let seen = seen.and_then(|name| self.bit(&name, "seen", selections));
                 let mut known = Vec::new();
                 for name in table.known.take().unwrap_or_default() {
                     match names.iter().position(|field| **field == *name) {
@@ -95,7 +111,7 @@ impl Builder<'_, '_> {
                         }
                     }
                 }
-                if !known.is_empty() && known.len() >= fields.len() {
+                if !known.is_empty() && known.len() >= names.len() {
                     self.wrong(
                         self.place("known").unwrap_or(at),
                         "known",
@@ -105,6 +121,7 @@ impl Builder<'_, '_> {
                 }
                 Some(Kind::NewTerm {
                     fields,
+                    seen,
                     known,
                     history: self.span("history", table.history.as_ref(), Some(30 * DAY), at)?,
                     warmup: self.span("warmup", table.warmup.as_ref(), Some(7 * DAY), at)?,

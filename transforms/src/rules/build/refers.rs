@@ -28,7 +28,8 @@ impl Builder<'_, '_> {
         let hidden = match kind? {
             Kind::Event {
                 unless: Some(n), ..
-            } => 1 << n,
+            }
+            | Kind::NewTerm { seen: Some(n), .. } => 1 << n,
             _ => 0,
         };
         let graver = table.escalate.iter().filter_map(|one| one.when.as_ref());
@@ -100,6 +101,15 @@ impl Builder<'_, '_> {
                 .when
                 .as_ref()
                 .and_then(|name| self.bit(name, "escalate", selections));
+            let plain = *table.sort == Sort::Event && table.hold.is_none();
+            if let (Some(name), false) = (&one.when, plain) {
+                self.wrong(
+                    name.place(),
+                    "escalate",
+                    "`when` looks at single matches, and this type fires by several or by time",
+                    "leave `when` out and use `count`, or write a rule of type \"event\" without `hold`",
+                );
+            }
             if one.count.is_none() && one.when.is_none() {
                 let place = self.place("escalate").unwrap_or(table.sort.place());
                 self.wrong(
@@ -148,6 +158,42 @@ impl Builder<'_, '_> {
         None
     }
 
+    /// A field, or an alias of several.
+    pub(super) fn group(
+        &mut self,
+        name: &Spanned<String>,
+        key: &str,
+        table: &RuleTable,
+        selections: &[Selection],
+    ) -> Option<Group> {
+        let Some(fields) = table.aliases.get(name.get()) else {
+            let known: Vec<&str> = table.aliases.keys().map(String::as_str).collect();
+            let path = match (nearest(name, known), self.around.names.fields.check(name)) {
+                (Some(meant), Err(_)) => {
+                    self.wrong(
+                        name.place(),
+                        key,
+                        format!("there is neither a field nor an alias \"{}\"", name.get()),
+                        format!("did you mean \"{meant}\"?"),
+                    );
+                    return None;
+                }
+                _ => self.field(name, key),
+            };
+            return Some(Group::new(name, Some(path), Vec::new()));
+        };
+        let mut aliases = Vec::new();
+        for (selection, field) in fields {
+            let key = format!("aliases.{}.{selection}", name.get());
+            let selection = Spanned::new(selection.clone(), field.place());
+            let path = self.field(field, &key);
+            if let Some(n) = self.bit(&selection, &key, selections) {
+                aliases.push((1 << n, path));
+            }
+        }
+        Some(Group::new(name, None, aliases))
+    }
+
     pub(super) fn groups(&mut self, table: &RuleTable, selections: &[Selection]) -> Vec<Group> {
         let mut groups = Vec::new();
         for name in &table.group_by {
@@ -165,36 +211,11 @@ impl Builder<'_, '_> {
                     "remove one of the two",
                 );
             }
-            let Some(fields) = table.aliases.get(name.get()) else {
-                let known: Vec<&str> = table.aliases.keys().map(String::as_str).collect();
-                let path = match (nearest(name, known), self.around.names.fields.check(name)) {
-                    (Some(meant), Err(_)) => {
-                        self.wrong(
-                            name.place(),
-                            "group_by",
-                            format!("there is neither a field nor an alias \"{}\"", name.get()),
-                            format!("did you mean \"{meant}\"?"),
-                        );
-                        continue;
-                    }
-                    _ => self.field(name, "group_by"),
-                };
-                groups.push(Group::new(name, Some(path), Vec::new()));
-                continue;
-            };
-            let mut aliases = Vec::new();
-            for (selection, field) in fields {
-                let key = format!("aliases.{}.{selection}", name.get());
-                let selection = Spanned::new(selection.clone(), field.place());
-                let path = self.field(field, &key);
-                if let Some(n) = self.bit(&selection, &key, selections) {
-                    aliases.push((1 << n, path));
-                }
-            }
-            groups.push(Group::new(name, None, aliases));
+            groups.extend(self.group(name, "group_by", table, selections));
         }
         for alias in table.aliases.keys() {
-            if !table.group_by.iter().any(|name| name.get() == alias) {
+            let mut names = table.group_by.iter().chain(table.fields.iter().flatten());
+            if !names.any(|name| name.get() == alias) {
                 let place = self.place("aliases").unwrap_or(Place::NONE);
                 self.wrong(
                     place,
@@ -288,7 +309,8 @@ impl Builder<'_, '_> {
         if let (
             Kind::Event {
                 unless: Some(n), ..
-            },
+            }
+            | Kind::NewTerm { seen: Some(n), .. },
             Some(codes),
         ) = (kind, &mut all)
         {
