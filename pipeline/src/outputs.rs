@@ -88,6 +88,11 @@ impl Outputs {
         self.emitted.push(event);
     }
 
+    /// Stateful transforms that take several events at once: what was emitted until now goes on behind what is in `to`.
+    pub fn take_emitted(&mut self, to: &mut Vec<Event>) {
+        to.append(&mut self.emitted);
+    }
+
     /// Stateful transforms: the event goes on by the named output `n`.
     pub fn emit_to(&mut self, n: usize, event: Event) {
         self.sent.push((n, event));

@@ -8,15 +8,20 @@
 
 mod author;
 mod basis;
+mod begun;
 mod bounds;
 mod change;
 mod client;
 mod codec;
 mod decide;
+mod due;
+mod far;
+mod handed;
 mod hosts;
 mod line;
 mod login;
 mod look;
+mod members;
 mod names;
 mod pool;
 mod refine;
@@ -36,13 +41,15 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 use pipeline::{
-    BuildError, BuildErrors, Bytes, Context, Event, EventId, Language, Outputs, Spanned,
+    BuildError, BuildErrors, Bytes, Context, Event, EventId, LaneId, Language, Outputs, Spanned,
     StateError, Stateful, StatefulConfig, Time, fields,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use change::Change;
+use due::Due;
+use handed::Handed;
 use hosts::Hosts;
 use line::Line;
 use login::{Console, Login};
@@ -74,6 +81,11 @@ const MOST_REFUSED: usize = 5_000;
 const MOST_CONSOLES: usize = 1_000;
 
 /// Tells one act as one event: who, what and from where, with the ground of every claim.
+///
+/// It joins what comes to it: a call that one node relayed to another stands in the access logs of both, and a file of the
+/// cluster is seen by all nodes. So a cluster has one of these, behind the sources of all its nodes; one on each node names
+/// nobody for what another node relayed. It waits up to 20 s for what belongs together. Where the lists of a node's tasks are
+/// read more rarely than every ten seconds (`interval` of `pve_api`) and its journal is not read, nothing is claimed of them.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -88,8 +100,8 @@ pub struct Config {
     max_tasks: usize,
     /// Most lines of the access log remembered; the oldest go first [lines].
     max_lines: usize,
-    /// Most memory of all that is remembered or held, a quarter of it for lines that wait. Where it is full, the oldest go
-    /// on as they are.
+    /// Most memory of all that is remembered or held: a quarter of it at most for lines that wait, a quarter for sessions, an
+    /// eighth for words that two sources tell. Where it is full, the oldest go on as they are, and are forgotten.
     max_held: Bytes,
 }
 
@@ -133,12 +145,22 @@ impl StatefulConfig for Config {
                 None => (None, node.trim()),
             };
             match ip.parse::<IpAddr>() {
-                Ok(ip) if name != Some("") => hosts.add_member(ip.to_canonical(), name),
+                Ok(ip) if name != Some("") => hosts.add_member(ip.to_canonical(), name, None),
                 _ => errors.push(
                     BuildError::at(node, format!("{:?} is no address of a node", node.get()))
                         .help("write \"pve1=192.0.2.11\", or an address alone"),
                 ),
             }
+        }
+        if hosts.forget_members(Time::MIN) {
+            let most = hosts::MOST;
+            errors.push(
+                BuildError::key(
+                    "cluster_nodes",
+                    format!("names more than {most} addresses, and no more are known apart"),
+                )
+                .help("write the addresses by which nodes call each other, and no others"),
+            );
         }
         errors.finish(Box::new(Correlate {
             most_tasks: self.max_tasks,
@@ -153,20 +175,6 @@ impl StatefulConfig for Config {
     }
 }
 
-/// What a time is up for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    Task(u64),
-    Login(u64),
-    Change(u64),
-    Line(u64),
-    CoolTask(u64),
-    ForgetTask(u64),
-    ForgetLine(u64),
-    ForgetLogin(u64),
-    ForgetChange(u64),
-}
-
 #[derive(Default)]
 struct Correlate {
     most_tasks: usize,
@@ -175,17 +183,20 @@ struct Correlate {
     most_size: usize,
     language: Language,
     members: PathBuf,
-    /// When the list of members was read last, and how it looked.
-    looked: Option<(Time, Vec<u8>)>,
+    /// When the list of members was read last.
+    looked: Option<Time>,
     /// The list as somebody is reading it just now.
-    reading: Option<bounds::Reading>,
+    reading: Option<members::Reading>,
     /// It could not be read, which was told.
     unreadable: bool,
-    /// When it was told last that something was given up.
-    gave_up: Option<Time>,
+    /// Since when something was given up that is not told yet, and how much.
+    gave_up: Option<(Time, u64)>,
+    /// When it was told last that the cluster has more addresses than are remembered.
+    crowded: Option<Time>,
     /// What the sources know of the cluster.
     inventory: Option<Arc<pipeline::pve::Inventory>>,
     hosts: Hosts,
+    handed: Handed,
     sessions: Sessions,
     pools: Pools,
     twins: Pools,
@@ -216,6 +227,8 @@ struct Correlate {
     /// What is forgotten, and when: one list for each of the times that something is remembered (and one for
     /// [`AGAIN`]), the next in front.
     forget: [VecDeque<(Time, Due)>; 5],
+    /// Where there are more in these, those that are gone already are taken out.
+    most_listed: usize,
     numbers: u64,
     watermark: Option<Time>,
     /// Memory of tasks, lines, logins and changes [bytes].
@@ -224,6 +237,8 @@ struct Correlate {
     waiting: usize,
     /// Just loaded: what waits has waited enough only after the time it waits for anyhow.
     fresh: bool,
+    /// When that was.
+    resumed: Option<Time>,
     key: String,
 }
 
@@ -245,19 +260,36 @@ impl Stateful for Correlate {
         {
             self.hosts.line(host, line.timestamp());
         }
-        let taken: Vec<Event> = events
-            .extract_if(.., |event| !look::passes(event))
-            .collect();
-        if self.hosts.knows_members() {
-            for event in events.iter_mut() {
-                self.mark_relayed(event);
+        let relays = self.hosts.knows_members();
+        let Some(first) = events.iter().position(|event| !look::passes(event)) else {
+            if relays {
+                events.iter_mut().for_each(|event| self.mark_relayed(event));
             }
+            self.expire(out);
+            return true;
+        };
+        // What goes on at once keeps its place among the others of its lane.
+        let rest = events.split_off(first);
+        if relays {
+            events.iter_mut().for_each(|event| self.mark_relayed(event));
         }
-        for event in taken {
-            self.take(event, out);
+        for mut event in rest {
+            if look::passes(&event) {
+                if relays {
+                    self.mark_relayed(&mut event);
+                }
+                events.push(event);
+            } else {
+                self.take(event, out);
+                out.take_emitted(events);
+            }
         }
         self.expire(out);
         true
+    }
+
+    fn heard(&mut self, lane: LaneId, seen_to: Time) {
+        self.handed.hear(lane, seen_to);
     }
 
     fn advance(&mut self, watermark: Time, out: &mut Outputs) {
@@ -292,6 +324,7 @@ impl Correlate {
             return;
         }
         self.clients_wait(now);
+        self.resumed = Some(now);
         for waiting in [&mut self.due, &mut self.ripe] {
             let first = waiting.keys().next().map(|(time, _)| *time);
             let Some(first) = first.filter(|first| *first < now) else {
@@ -348,34 +381,6 @@ impl Correlate {
         self.numbers
     }
 
-    /// Something is up when everything that was there `wait` seconds after now has been handed over.
-    fn push_due(&mut self, now: Time, wait: u64, due: Due) {
-        let at = now.after(std::time::Duration::from_secs(wait));
-        let no = self.next();
-        match due {
-            Due::Task(_) => self.ripe.insert((at.after(GRACE), no), due),
-            _ => self.due.insert((at, no), due),
-        };
-    }
-
-    fn push_forget(&mut self, now: Time, due: Due) {
-        let (list, after) = self.remembered_for(due);
-        self.forget[list].push_back((now.after(after), due));
-    }
-
-    /// For how long something is remembered, and in which list that stands.
-    fn remembered_for(&self, due: Due) -> (usize, std::time::Duration) {
-        match due {
-            Due::ForgetLine(no) => match self.lines.get(&no).map(|line| line.role) {
-                Some(look::Role::Fork) => (1, REMEMBERED),
-                _ => (0, COOLING),
-            },
-            Due::Task(_) => (2, LONGEST),
-            Due::CoolTask(_) | Due::ForgetTask(_) => (3, OWNERS),
-            _ => (0, COOLING),
-        }
-    }
-
     /// A record that is there already.
     fn copy_left_out(&mut self, out: &mut Outputs) {
         out.filtered(1);
@@ -388,99 +393,5 @@ impl Correlate {
             event.set(fields::MESSAGE, sentence);
         }
         out.emit(event);
-    }
-
-    /// Lets go of everything whose time is up.
-    fn expire(&mut self, out: &mut Outputs) {
-        let now = out.now();
-        let grace = Time(now.0.saturating_sub(GRACE.as_nanos() as i64));
-        let horizon = self
-            .watermark
-            .map_or(grace, |mark| mark.min(now).max(grace));
-        let mut up = Vec::new();
-        while let Some(entry) = self.due.first_entry() {
-            if entry.key().0 > horizon {
-                break;
-            }
-            up.push(entry.remove());
-        }
-        while let Some(entry) = self.ripe.first_entry() {
-            if entry.key().0 > now {
-                break;
-            }
-            up.push(entry.remove());
-        }
-        if !up.is_empty() {
-            self.settle(&up, false, out);
-        }
-        self.clients_due(out);
-        for list in 0..self.forget.len() {
-            while let Some((_, due)) = self.forget[list].pop_front_if(|(at, _)| *at <= now) {
-                self.forget_one(due, now);
-            }
-        }
-    }
-
-    /// Decides what is up: logins first, for tasks may rest on them; then tasks, for whoever is the line of a task is no act
-    /// of its own.
-    fn settle(&mut self, up: &[Due], forced: bool, out: &mut Outputs) {
-        let now = out.now();
-        let mut up = up.to_vec();
-        up.sort_unstable();
-        for due in &up {
-            if let Due::Login(no) = *due {
-                self.login_due(no, forced, out);
-                self.push_forget(now, Due::ForgetLogin(no));
-            }
-        }
-        let tasks: Vec<u64> = up
-            .iter()
-            .filter_map(|due| match due {
-                Due::Task(no) => Some(*no),
-                _ => None,
-            })
-            .collect();
-        self.tasks_due(&tasks, forced, out);
-        for due in up {
-            match due {
-                Due::Change(no) => {
-                    self.change_due(no, forced, out);
-                    self.change_end(no, out);
-                    self.push_forget(now, Due::ForgetChange(no));
-                }
-                Due::Line(no) => {
-                    self.line_due(no, forced, out);
-                    if let Some(mut event) = self.take_event(no) {
-                        // Whoever was taken for its author has told it otherwise.
-                        self.resolve_into(no, &mut event);
-                        self.tell(event, out);
-                    }
-                    self.push_forget(now, Due::ForgetLine(no));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn forget_one(&mut self, due: Due, now: Time) {
-        if self.may_claim(due) {
-            self.forget[4].push_back((now.after(AGAIN), due));
-            return;
-        }
-        match due {
-            Due::CoolTask(no) => self.unpool(no),
-            Due::ForgetTask(no) => self.forget_task(no),
-            Due::ForgetLine(no) => self.forget_line(no),
-            Due::ForgetLogin(no) => self.forget_login(no),
-            Due::ForgetChange(no) => self.forget_change(no),
-            // A task of which nothing was heard for a week.
-            Due::Task(no) => {
-                let heard = self.tasks.get(&no).map(|task| task.heard);
-                if heard.is_some_and(|heard| now.since(heard) >= LONGEST) {
-                    self.forget_task(no);
-                }
-            }
-            Due::Login(_) | Due::Change(_) | Due::Line(_) => {}
-        }
     }
 }

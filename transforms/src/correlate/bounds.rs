@@ -1,20 +1,60 @@
-//! What is remembered stays within its bounds, and the list of the cluster's nodes is kept up to date.
+//! What is remembered stays within its bounds.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use pipeline::{Outputs, Time};
 
 use pipeline::pve::Upid;
 
+use super::change::SAID;
+use super::due::Due;
 use super::look::Role;
 use super::pool::Window;
-use super::{Correlate, Due, hosts, line, look, relay, task};
+use super::{Correlate, line, look, relay, task};
+
+/// What is given up is told this often.
+const MINUTE: Duration = Duration::from_secs(60);
+/// What an entry in the lists of what is due and of what is to be forgotten takes [bytes].
+const LISTED: usize = 40;
+/// Shorter lists of what is to be forgotten are left as they are [entries].
+const LEAST_LISTED: usize = 8192;
 
 impl Correlate {
+    /// Memory of all that is remembered, held, or listed [bytes].
+    fn memory(&self) -> usize {
+        let listed =
+            self.due.len() + self.ripe.len() + self.forget.iter().map(VecDeque::len).sum::<usize>();
+        self.size
+            + self.pools.size()
+            + self.twins.size()
+            + self.said_size()
+            + self.sessions.size()
+            + self.words.size()
+            + listed * LISTED
+    }
+
+    /// Memory of words that were said [bytes].
+    fn said_size(&self) -> usize {
+        self.said.size() + self.said_keys.len() * SAID
+    }
+
     /// Keeps within bounds: what waits longest goes on as it is, then what was heard of longest ago is forgotten.
     pub(super) fn bound(&mut self, out: &mut Outputs) {
-        if self.size + self.pools.size() + self.twins.size() > self.most_size {
+        self.tidy();
+        // What acts are rarely joined by is held to its share first, for anyone can make it grow.
+        while self.sessions.size() > self.most_size / 4 {
+            let gone = self.sessions.prune();
+            self.gave_up(gone, out);
+            if gone == 0 {
+                break;
+            }
+        }
+        while self.said_size() > self.most_size / 8 {
+            self.forget_said();
+            self.gave_up(1, out);
+        }
+        if self.memory() > self.most_size {
             self.shed(out);
         }
         if self.waiting > self.most_size / 4 {
@@ -36,6 +76,27 @@ impl Correlate {
             self.give_up(oldest);
             self.gave_up(1, out);
         }
+    }
+
+    /// Takes out of the lists what is gone already, when they have become twice as long as they were after the last time.
+    fn tidy(&mut self) {
+        let listed =
+            |lists: &[VecDeque<(Time, Due)>]| lists.iter().map(VecDeque::len).sum::<usize>();
+        if listed(&self.forget) < self.most_listed.max(LEAST_LISTED) {
+            return;
+        }
+        let (lines, tasks, logins, changes) =
+            (&self.lines, &self.tasks, &self.logins, &self.changes);
+        for list in &mut self.forget {
+            list.retain(|(_, due)| match due {
+                Due::Line(no) | Due::ForgetLine(no) => lines.contains_key(no),
+                Due::Login(no) | Due::ForgetLogin(no) => logins.contains_key(no),
+                Due::Change(no) | Due::ForgetChange(no) => changes.contains_key(no),
+                Due::Task(no) | Due::CoolTask(no) | Due::ForgetTask(no) => tasks.contains_key(no),
+            });
+            list.shrink_to(list.len() * 2);
+        }
+        self.most_listed = 2 * listed(&self.forget);
     }
 
     /// Too many lines wait, as they do where a log is read anew at full speed: the sixteenth that waits longest goes on, first
@@ -124,7 +185,8 @@ impl Correlate {
         }
         self.gave_up(up.len(), out);
         self.settle(&up, true, out);
-        if self.size + self.pools.size() + self.twins.size() <= self.most_size {
+        self.words.sweep();
+        if self.memory() <= self.most_size {
             return;
         }
         let lines: Vec<u64> = self
@@ -153,112 +215,26 @@ impl Correlate {
         self.gave_up(lines.len() + tasks.len(), out);
     }
 
-    /// Reads the cluster's list of its nodes once a minute, and every second while no node is known. The cluster file system
-    /// may hang, so whoever reads it is no thread of ours, and is waited for no longer than [`LIMIT`].
-    pub(super) fn read_members(&mut self, now: Time, out: &mut Outputs) {
-        let every = Duration::from_secs(if self.hosts.knows_members() { 60 } else { 1 });
-        let early = |(at, _): &(Time, Vec<u8>)| now.since(*at) < every && *at <= now;
-        if self.reading.is_none() && self.looked.as_ref().is_some_and(early) {
-            return;
-        }
-        if let Some(inventory) = &self.inventory {
-            for (name, node) in inventory.snapshot().nodes() {
-                if let Some(ip) = node.address {
-                    self.hosts.add_member(ip.to_canonical(), Some(name));
-                }
-            }
-        }
-        let before = self.looked.take().map(|(_, text)| text).unwrap_or_default();
-        let (reading, wait) = match self.reading.take() {
-            Some(reading) => (reading, Duration::ZERO),
-            None => match self.ask_members() {
-                Ok(reading) => (reading, LIMIT),
-                Err(why) => {
-                    self.looked = Some((now, before));
-                    return self.tell_unreadable(&why.to_string(), out);
-                }
-            },
-        };
-        let text = match reading.recv_timeout(wait) {
-            Ok(Ok(text)) => text,
-            Ok(Err(why)) => {
-                self.looked = Some((now, before));
-                return self.tell_unreadable(&why.to_string(), out);
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                (self.looked, self.reading) = (Some((now, before)), Some(reading));
-                return self.tell_unreadable("the cluster file system does not answer", out);
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                self.looked = Some((now, before));
-                return self.tell_unreadable("whoever was to read it is gone", out);
-            }
-        };
-        let Some(text) = text else {
-            // No node of a cluster.
-            self.looked = Some((now, before));
-            return;
-        };
-        let nodes = hosts::parse_members(&text);
-        if nodes.is_empty() {
-            self.tell_unreadable("it names no node", out);
-        } else {
-            self.unreadable = false;
-        }
-        if before != text {
-            for (node, ip) in nodes {
-                self.hosts.add_member(ip, Some(&node));
-            }
-        }
-        self.looked = Some((now, text));
-    }
-
-    /// Begins to read the list.
-    fn ask_members(&self) -> std::io::Result<Reading> {
-        let (send, receive) = std::sync::mpsc::sync_channel(1);
-        let path = self.members.clone();
-        let read = move || {
-            // Nobody waits for it any more where this fails.
-            let _ = send.send(hosts::read_members(&path));
-        };
-        std::thread::Builder::new()
-            .name("members".to_owned())
-            .spawn(read)?;
-        Ok(receive)
-    }
-
-    /// The list cannot be read: that is told once, until it can.
-    fn tell_unreadable(&mut self, why: &str, out: &mut Outputs) {
-        if std::mem::replace(&mut self.unreadable, true) {
-            return;
-        }
-        let path = self.members.display().to_string();
-        tracing::warn!(%path, %why, "the cluster's list of its nodes cannot be read");
-        let text = format!(
-            "the cluster's list of its nodes cannot be read: {path}: {why}; nodes that are not known may be taken for clients"
-        );
-        out.tell(pipeline::Told::new("PVE-9012", text).failed(why));
-    }
-
-    /// Something was given up for want of room: never in silence, and told once a minute at most.
+    /// Something was given up for want of room: never in silence, and told once a minute, all of it.
     fn gave_up(&mut self, count: usize, out: &mut Outputs) {
         out.evicted(count);
-        let now = out.now();
-        let just = |at: Time| at <= now && now.since(at) < Duration::from_secs(60);
-        if count == 0 || self.gave_up.is_some_and(just) {
-            return;
+        if count > 0 {
+            let (_, told) = self.gave_up.get_or_insert((out.now(), 0));
+            *told += count as u64;
         }
-        self.gave_up = Some(now);
+    }
+
+    /// Tells what was given up in the last minute.
+    pub(super) fn tell_given_up(&mut self, out: &mut Outputs) {
+        let now = out.now();
+        let just = |at: Time| at <= now && now.since(at) < MINUTE;
+        let Some((_, count)) = self.gave_up.take_if(|(since, _)| !just(*since)) else {
+            return;
+        };
         let text = format!(
-            "{count} remembered or waiting records were given up for want of room; they went on as they were, and nothing is claimed from them"
+            "{count} remembered or waiting records were given up within a minute for want of room; they went on as they were, and nothing is claimed from them"
         );
         tracing::warn!(count, "records were given up for want of room");
         out.tell(pipeline::Told::new("PVE-9018", text));
     }
 }
-
-/// The list of members as it will have been read.
-pub(super) type Reading = Receiver<std::io::Result<Option<Vec<u8>>>>;
-
-/// So long the cluster file system is waited for.
-const LIMIT: Duration = Duration::from_secs(1);

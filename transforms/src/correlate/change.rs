@@ -8,11 +8,15 @@ use pipeline::{Event, EventId, Field, Outputs, StateError, Time, Value, fields};
 use super::author::Author;
 use super::basis::{Basis, make_evidence};
 use super::codec::{Put, Take};
+use super::due::Due;
 use super::line::{Resolved, change_key};
 use super::look;
 use super::names::NAMES;
 use super::pool::Window;
-use super::{Correlate, Due, SECOND};
+use super::{Correlate, SECOND};
+
+/// Memory of words that were said, beside their pool: their number, time, id, origin, and the digest of them [bytes].
+pub(super) const SAID: usize = 160;
 
 /// A change told by the journal with its author, or a difference of a file.
 pub(super) struct Change {
@@ -387,12 +391,17 @@ impl Correlate {
         self.said_keys
             .push_back((no, event.timestamp(), key.into()));
         while self.said_keys.len() > super::MOST_SAID {
-            if let Some((no, time, key)) = self.said_keys.pop_front() {
-                self.said.remove_line(&key, (time.0, no));
-                self.said_ids.remove(&no);
-            }
+            self.forget_said();
         }
         None
+    }
+
+    /// Forgets the oldest words.
+    pub(super) fn forget_said(&mut self) {
+        if let Some((no, time, key)) = self.said_keys.pop_front() {
+            self.said.remove_line(&key, (time.0, no));
+            self.said_ids.remove(&no);
+        }
     }
 }
 

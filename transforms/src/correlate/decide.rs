@@ -9,12 +9,12 @@ use pipeline::{EventId, Time};
 
 use super::Correlate;
 use super::basis::Basis;
+use super::begun::Begun;
 use super::line::Resolved;
 use super::look;
 use super::pool::{At, Plan, Window};
-use super::relay::{CLOSE, WIDE};
 use super::sessions::{TICKET, Where};
-use super::task::{Begun, class_of, window};
+use super::task::window;
 
 /// One pool as it stands now: how its lines can be shared out, and where each of them came from.
 struct Judged {
@@ -59,7 +59,7 @@ impl Correlate {
         let log = self.hosts.log(upid.node);
         let forgotten = log.is_none_or(|log| act.0 - window.before <= log.forgotten_to.0);
         if reach.is_empty() && maybe.is_empty() {
-            if let Some(found) = self.far(&key, act, forced) {
+            if let Some(found) = self.far(&upid, &key, act, forced) {
                 return found;
             }
             return (
@@ -194,72 +194,6 @@ impl Correlate {
         };
         let judged = known.get(found)?;
         Some((judged, judged.plan.place(act)?))
-    }
-
-    /// A node whose own log does not tell: lines of nodes that relayed a call to it. Their clocks are others.
-    fn far(&self, key: &str, act: At, forced: bool) -> Option<(Basis, Option<u64>)> {
-        let pool = self.pools.get(&format!("far\n{key}"))?;
-        let forwards = pool.near(act.0, WIDE);
-        let first = self.lines.get(&forwards.first()?.1)?;
-        let node = key.split('\n').next().unwrap_or_default();
-        let one_host = forwards.iter().all(|(_, line)| {
-            self.lines
-                .get(line)
-                .is_some_and(|line| line.host == first.host)
-        });
-        let skew = one_host
-            .then(|| self.hosts.skew(&first.host, node, Time(act.0)))
-            .flatten();
-        let acts = self.pools.get(key)?.takers(
-            act.0,
-            Window {
-                before: 2 * WIDE.before,
-                after: 2 * WIDE.after,
-            },
-        );
-        let (shift, window) = match skew {
-            Some(skew) => (skew, window(class_of(key))),
-            None => (0, WIDE),
-        };
-        let pool = super::pool::Pool {
-            acts: acts.iter().map(|(time, no)| (time + shift, *no)).collect(),
-            lines: forwards.to_vec().into(),
-        };
-        let at = (act.0 + shift, act.1);
-        let plan = pool.plan(at.0, window);
-        let place = plan.place(at)?;
-        let fits = &plan.lines[plan.reach(place)];
-        if fits.is_empty() {
-            return None;
-        }
-        let lines: Vec<_> = fits
-            .iter()
-            .take(256)
-            .filter_map(|(_, line)| self.lines.get(line))
-            .collect();
-        let mut addresses: Vec<IpAddr> = lines.iter().filter_map(|line| line.ip).collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        let forgotten = self.hosts.log(&first.host).is_none_or(|log| {
-            at.0 - window.before <= log.forgotten_to.0 || log.last.0 + CLOSE < at.0
-        });
-        let of_a_node = addresses.iter().any(|ip| self.hosts.member(*ip).is_some());
-        if let ([ip], true) = (
-            addresses.as_slice(),
-            !of_a_node
-                && plan.is_sure(place)
-                && one_host
-                && !forgotten
-                && !forced
-                && fits.len() < 256,
-        ) && let Some(line) = plan.given(place)
-            && let Some(found) = self.lines.get(&line.1)
-        {
-            let basis = Basis::matched(*ip, vec![found.id], Some((*found.host).into()));
-            return Some((basis, Some(line.1)));
-        }
-        let evidence = lines.iter().take(16).map(|line| line.id).collect();
-        Some((Basis::ambiguous(addresses, evidence), None))
     }
 
     /// No call fits: where the user was logged in. Not for a token, which logs in nowhere, and not for root unless the

@@ -14,7 +14,9 @@ use pipeline::{StateError, Time};
 use super::codec::{Put, Take};
 
 /// Most nodes, addresses and pairs of nodes remembered.
-const MOST: usize = 1024;
+pub(super) const MOST: usize = 1024;
+/// An address that the cluster names no more is a node's for so long still: what it relayed may be read that late.
+const LEFT: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 /// Longest list of members that is read [bytes].
 const MOST_TEXT: u64 = 1 << 20;
 /// Calls whose difference in time is remembered for each pair of nodes.
@@ -66,13 +68,23 @@ pub(super) fn parse_members(text: &[u8]) -> Vec<(String, IpAddr)> {
 /// Two nodes by name.
 type Pair = (Box<str>, Box<str>);
 
+#[derive(Debug)]
+struct Member {
+    /// The node that has the address, if that is known.
+    node: Option<Box<str>>,
+    /// When the cluster named it last, by our own clock; `None` where the configuration does, which stays.
+    named: Option<Time>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
     logs: HashMap<Box<str>, Log>,
-    /// From the configuration and the cluster: an address, and the node that has it if that is known.
-    members: HashMap<IpAddr, Option<Box<str>>>,
+    /// Addresses of nodes, from the configuration and the cluster.
+    members: HashMap<IpAddr, Member>,
     /// The same addresses as events write them, for a look without parsing.
     texts: HashMap<Box<str>, Option<Box<str>>>,
+    /// An address found no room, which is to be told.
+    crowded: bool,
     /// Differences of clocks: what the first node says less what the second says, and when [ns].
     skews: HashMap<Pair, Vec<(i64, Time)>>,
 }
@@ -106,13 +118,33 @@ impl Hosts {
         self.logs.get(host).copied()
     }
 
-    /// An address is a node's.
-    pub(super) fn add_member(&mut self, ip: IpAddr, node: Option<&str>) {
-        if self.members.len() < MOST || self.members.contains_key(&ip) {
-            self.members.insert(ip, node.map(Into::into));
-            self.texts
-                .insert(ip.to_string().into(), node.map(Into::into));
+    /// An address is a node's: the configuration says so, or at `named` the cluster.
+    pub(super) fn add_member(&mut self, ip: IpAddr, node: Option<&str>, named: Option<Time>) {
+        let held = self.members.get(&ip);
+        if held.is_none() && self.members.len() >= MOST {
+            self.crowded = true;
+            return;
         }
+        if held.is_some_and(|held| held.named.is_none()) && named.is_some() {
+            return;
+        }
+        let node: Option<Box<str>> = node.map(Into::into);
+        self.texts.insert(ip.to_string().into(), node.clone());
+        self.members.insert(ip, Member { node, named });
+    }
+
+    /// The cluster was asked, and what it does not name any more for [`LEFT`] is no node's. `true` once after an address
+    /// found no room.
+    pub(super) fn forget_members(&mut self, now: Time) -> bool {
+        let texts = &mut self.texts;
+        self.members.retain(|ip, member| {
+            let stays = member.named.is_none_or(|named| now.since(named) < LEFT);
+            if !stays {
+                texts.remove(ip.to_string().as_str());
+            }
+            stays
+        });
+        std::mem::take(&mut self.crowded)
     }
 
     /// Whether any address of a node is known.
@@ -122,7 +154,7 @@ impl Hosts {
 
     /// The node that has this address: `Some(None)` for a node whose name is not known.
     pub(super) fn member(&self, ip: IpAddr) -> Option<Option<&str>> {
-        self.members.get(&ip).map(Option::as_deref)
+        self.members.get(&ip).map(|member| member.node.as_deref())
     }
 
     /// The same of an address as an event writes it.
@@ -188,14 +220,18 @@ impl Hosts {
                 to.put_time(*at);
             });
         }
-        to.put_len(self.members.len());
-        for (ip, node) in &self.members {
-            to.put_ip(*ip);
-            to.put_option(node.as_deref(), Put::put_str);
+        let named = |member: &Member| member.named.is_some();
+        to.put_len(self.members.values().filter(|member| named(member)).count());
+        for (ip, member) in &self.members {
+            if let Some(named) = member.named {
+                to.put_ip(*ip);
+                to.put_option(member.node.as_deref(), Put::put_str);
+                to.put_time(named);
+            }
         }
     }
 
-    /// Members that the configuration names stay as it has them; those that the cluster named before are known again at once.
+    /// Members that the configuration names are its own to say; those that the cluster named are known again at once.
     pub(super) fn load(&mut self, from: &mut Take<'_>) -> Result<(), StateError> {
         let logs = from.all(|from| {
             let host: Box<str> = from.str()?.into();
@@ -213,11 +249,9 @@ impl Hosts {
         })?;
         self.skews = skews.into_iter().collect();
         let text = |from: &mut Take<'_>| -> Result<Box<str>, StateError> { Ok(from.str()?.into()) };
-        let members = from.all(|from| Ok((from.ip()?, from.option(text)?)))?;
-        for (ip, node) in members {
-            if !self.members.contains_key(&ip) {
-                self.add_member(ip, node.as_deref());
-            }
+        let members = from.all(|from| Ok((from.ip()?, from.option(text)?, from.time()?)))?;
+        for (ip, node, named) in members {
+            self.add_member(ip, node.as_deref(), Some(named));
         }
         Ok(())
     }

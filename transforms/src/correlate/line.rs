@@ -9,14 +9,14 @@ use pipeline::{Event, EventId, Outputs, StateError, Time, fields};
 
 use super::basis::make_evidence;
 use super::codec::{Put, Take};
-use super::login::Login;
+use super::due::Due;
 use super::look::{self, Call, Role};
 use super::names::NAMES;
 use super::pool::Window;
 use super::refine::Refined;
 pub(super) use super::resolved::Resolved;
 use super::words::Words;
-use super::{Correlate, Due, SECOND};
+use super::{Correlate, SECOND};
 
 /// A line that may be somebody's. There may be very many, so that what few have stands apart.
 pub(super) struct Line {
@@ -65,7 +65,7 @@ impl Line {
         self.more.as_ref().map_or(&[], |more| &more.claims)
     }
 
-    /// Memory it stands for, with its places in the lists of what is known, what is due and what is forgotten [bytes].
+    /// Memory it stands for, with its places in the lists of what is known [bytes].
     pub(super) fn size(&self) -> usize {
         let more = self.more.as_ref().map_or(0, |more| {
             let twin = more.twin.as_ref().map_or(0, |twin| 2 * twin.len());
@@ -142,8 +142,8 @@ impl More {
     }
 }
 
-/// What the lists hold of a line beside itself [bytes].
-const PLACES: usize = 128;
+/// What lists hold of a line beside itself, but for those of what is due and forgotten [bytes].
+const PLACES: usize = 48;
 
 /// The log's times have whole seconds, and the line comes after the line in the journal.
 pub(super) const LOGINS: Window = Window {
@@ -208,6 +208,7 @@ impl Correlate {
             // It is one line and tells all there is.
             Role::Failed => {
                 self.note_work(&line, out);
+                self.bound(out);
                 return out.emit(event);
             }
         };
@@ -434,30 +435,6 @@ impl Correlate {
             make_evidence(&mut event, &of);
         }
         self.tell(event, out);
-    }
-
-    /// Records that this line may belong to, of logins those that count.
-    fn takers(&self, no: u64, counts: impl Fn(&Login) -> bool) -> Vec<EventId> {
-        let Some(line) = self.lines.get(&no) else {
-            return Vec::new();
-        };
-        let mut takers = Vec::new();
-        for key in &line.keys {
-            let key = key.strip_prefix("maybe\n").unwrap_or(key);
-            let Some(pool) = self.pools.get(key) else {
-                continue;
-            };
-            let window = match line.role {
-                Role::Fork => super::task::window(super::task::class_of(key)),
-                _ => LOGINS,
-            };
-            for (_, act) in pool.takers(line.time.0, window).iter().take(8) {
-                if self.logins.get(act).is_none_or(&counts) {
-                    takers.extend(self.record(*act));
-                }
-            }
-        }
-        takers
     }
 
     /// Writes into the event of a line what is known of where it came from; `false` where the line says all itself.

@@ -8,10 +8,11 @@ use pipeline::{Event, EventId, Outputs, StateError, Time, fields};
 
 use super::basis::{Basis, make_evidence};
 use super::codec::{Put, Take};
+use super::due::Due;
 use super::line::LOGINS;
 use super::look::{self, FIRST_FACTOR, LOGIN, RENEWED};
 use super::names::NAMES;
-use super::{Correlate, Due, SECOND};
+use super::{Correlate, SECOND};
 
 /// A line of the journal that has a line of the access log beside it.
 pub(super) struct Login {
@@ -55,6 +56,8 @@ impl Login {
 
 /// Both factors of one login come within so long.
 const FACTORS: i64 = 120 * SECOND;
+/// Most logins and lines that are looked at for one answer; where there are more, it is not known.
+const MOST_LOGINS: usize = 1024;
 
 impl Correlate {
     /// Takes a login, or a refusal, as the journal tells it.
@@ -167,11 +170,17 @@ impl Correlate {
         });
         let (time, id) = (event.timestamp(), event.id());
         // It may as well be the check of a console's ticket, which has no line, while the line is another one's login.
-        let console = self.console_of(&user, &host, at.0).is_some();
-        let told = told.filter(|(ip, _)| !console || self.sessions.was_in(&user, *ip, time));
+        let console = self.console_of(&user, &host, at.0);
+        let told = told.filter(|(ip, _)| {
+            matches!(console, Opened::Not) || self.sessions.was_in(&user, *ip, time)
+        });
+        // Where that cannot be told, it is not told that this was a login from there.
+        let told = told.and_then(|(ip, line)| {
+            let second = self.second_factor(no, &user, ip, at.0)?;
+            Some((ip, line, second))
+        });
         match told {
-            Some((ip, line)) => {
-                let second = self.second_factor(no, &user, ip, at.0);
+            Some((ip, line, second)) => {
                 let again = self.sessions.was_in(&user, ip, time);
                 if second {
                     recode(&mut event, FIRST_FACTOR);
@@ -188,9 +197,9 @@ impl Correlate {
             }
             None if addresses.is_empty() => {
                 // The check of a console's ticket is written like a login, but nobody logs in.
-                match self.console_of(&user, &host, at.0) {
-                    Some(console) => make_evidence(&mut event, &[console]),
-                    None => {
+                match console {
+                    Opened::By(console) => make_evidence(&mut event, &[console]),
+                    Opened::Not | Opened::Perhaps => {
                         let gone = self.sessions.note_somewhere(&user, &host, time);
                         out.evicted(gone);
                     }
@@ -214,45 +223,67 @@ impl Correlate {
         }
     }
 
-    /// Whether the same user shows a second factor right after, from the same address.
-    fn second_factor(&self, no: u64, user: &str, ip: IpAddr, at: i64) -> bool {
+    /// Whether the same user shows a second factor right after, from the same address; `None` where more came in that time
+    /// than is looked at.
+    fn second_factor(&self, no: u64, user: &str, ip: IpAddr, at: i64) -> Option<bool> {
         let Some(pool) = self
             .logins
             .get(&no)
             .and_then(|login| self.pools.get(&login.key))
         else {
-            return false;
+            return Some(false);
         };
-        let later = pool.acts.partition_point(|act| *act <= (at, no));
-        pool.acts[later..]
-            .iter()
-            .take_while(|act| act.0 <= at + FACTORS)
-            .take(64)
-            .any(|act| {
-                let other = self.logins.get(&act.1);
-                let near = pool.near(act.0, LOGINS);
-                let here = |line: &super::pool::At| {
-                    self.lines
-                        .get(&line.1)
-                        .is_some_and(|line| line.ip == Some(ip))
-                };
-                other.is_some_and(|other| *other.user == *user && other.event.is_some())
-                    && !near.is_empty()
-                    && near.len() <= 64
-                    && near.iter().all(here)
-            })
+        let later = &pool.acts[pool.acts.partition_point(|act| *act <= (at, no))..];
+        let within = later.partition_point(|act| act.0 <= at + FACTORS);
+        let mut unsure = within > MOST_LOGINS;
+        for act in &later[..within.min(MOST_LOGINS)] {
+            let ours = self
+                .logins
+                .get(&act.1)
+                .is_some_and(|other| *other.user == *user && other.event.is_some());
+            if !ours {
+                continue;
+            }
+            let near = pool.near(act.0, LOGINS);
+            let here = |line: &super::pool::At| {
+                self.lines
+                    .get(&line.1)
+                    .is_some_and(|line| line.ip == Some(ip))
+            };
+            match near.len() {
+                0 => {}
+                1..=MOST_LOGINS if near.iter().all(here) => return Some(true),
+                1..=MOST_LOGINS => {}
+                _ => unsure = true,
+            }
+        }
+        (!unsure).then_some(false)
     }
 
-    /// A console that this user opened a moment ago.
-    fn console_of(&self, user: &str, host: &str, at: i64) -> Option<EventId> {
-        let near = self.consoles.iter().rev().take(64).find(|console| {
-            console.user.as_ref() == user
-                && console.node.as_ref() == host
-                && (at - console.at) >= -2 * SECOND
-                && (at - console.at) <= 30 * SECOND
-        })?;
-        self.record(near.task)
+    /// The console that this user opened a moment ago, if there is one.
+    fn console_of(&self, user: &str, host: &str, at: i64) -> Opened {
+        let near = |opened: i64| (-2 * SECOND..=30 * SECOND).contains(&(at - opened));
+        let opened = self.consoles.iter().rev().find(|console| {
+            console.user.as_ref() == user && console.node.as_ref() == host && near(console.at)
+        });
+        if let Some(id) = opened.and_then(|console| self.record(console.task)) {
+            return Opened::By(id);
+        }
+        // Those that were forgotten came before all that are remembered.
+        let full = self.consoles.len() >= super::MOST_CONSOLES;
+        match self.consoles.front() {
+            Some(oldest) if full && at - oldest.at <= 30 * SECOND => Opened::Perhaps,
+            _ => Opened::Not,
+        }
     }
+}
+
+/// Whether a user opened a console a moment ago.
+enum Opened {
+    By(EventId),
+    /// More were opened than are remembered.
+    Perhaps,
+    Not,
 }
 
 /// A console that was opened.

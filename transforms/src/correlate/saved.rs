@@ -2,16 +2,17 @@
 
 use pipeline::{StateError, Time};
 
+use super::Correlate;
 use super::change::Change;
 use super::codec::{Put, Take};
+use super::due::Due;
 use super::line::Line;
 use super::login::{Console, Login};
 use super::look::Role;
 use super::task::Task;
-use super::{Correlate, Due};
 
 /// Grows when the bytes mean something else.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 impl Due {
     fn parts(self) -> (u8, u64) {
@@ -69,7 +70,12 @@ impl Correlate {
         to.put_u32(VERSION);
         put_no(to, self.numbers);
         to.put_option(self.watermark, Put::put_time);
+        to.put_option(self.gave_up, |to, (since, count)| {
+            to.put_time(since);
+            put_no(to, count);
+        });
         self.hosts.save(to);
+        self.handed.save(to);
         self.sessions.save(to);
         to.put_len(self.lines.len());
         for (no, line) in &self.lines {
@@ -140,7 +146,9 @@ impl Correlate {
         }
         self.numbers = no(from)?;
         self.watermark = from.option(Take::time)?;
+        self.gave_up = from.option(|from| Ok((from.time()?, no(from)?)))?;
         self.hosts.load(from)?;
+        self.handed.load(from)?;
         self.sessions.load(from)?;
         let words = &mut self.words;
         for (no, line) in from.all(|from| Ok((no(from)?, Line::load(from, words)?)))? {

@@ -15,6 +15,10 @@ pub(super) const TICKET: i64 = 2 * 3_600_000_000_000;
 pub(super) const CLOCKS: i64 = 11 * 60_000_000_000;
 /// Most entries remembered; the users seen longest ago are forgotten first.
 const MOST: usize = 100_000;
+/// Memory of an entry with the name of its node, of a user beside its name, and of a stranger [bytes].
+const ENTRY: usize = size_of::<Seen>() + 24;
+const USER: usize = 64;
+const STRANGER: usize = 48;
 /// Most entries of one user: whoever has more is nobody's single address anyhow.
 const MOST_OF_ONE: usize = 64;
 
@@ -45,6 +49,8 @@ pub(super) enum Where {
 pub(super) struct Sessions {
     users: HashMap<Box<str>, Vec<Seen>>,
     count: usize,
+    /// Length of their names together [bytes].
+    names: usize,
     /// Something up to here was forgotten for want of room.
     lost_to: Option<Time>,
     /// Addresses from which somebody logged in, nobody knows who, and when last.
@@ -80,6 +86,9 @@ impl Sessions {
         at: Time,
         login: Option<EventId>,
     ) -> usize {
+        if !self.users.contains_key(user) {
+            self.names += user.len();
+        }
         let entries = self.users.entry(user.into()).or_default();
         let found = entries
             .iter_mut()
@@ -134,9 +143,18 @@ impl Sessions {
         *last = (*last).max(at);
     }
 
-    /// Forgets the users seen longest ago, a tenth at once.
+    /// Memory it stands for [bytes].
+    pub(super) fn size(&self) -> usize {
+        self.count * ENTRY + self.users.len() * USER + self.names + self.strangers.len() * STRANGER
+    }
+
+    /// Forgets the users seen longest ago, a tenth at once; without any, the addresses of strangers.
     #[cold]
-    fn prune(&mut self) -> usize {
+    pub(super) fn prune(&mut self) -> usize {
+        if self.users.is_empty() {
+            self.lost_to = self.lost_to.max(self.strangers.values().copied().max());
+            return std::mem::take(&mut self.strangers).len();
+        }
         let last = |seen: &[Seen]| seen.iter().map(|seen| seen.last).max();
         let mut times: Vec<Time> = self.users.values().filter_map(|seen| last(seen)).collect();
         let tenth = times.len() / 10;
@@ -148,6 +166,7 @@ impl Sessions {
         let before = self.count;
         self.users.retain(|_, seen| last(seen) > Some(border));
         self.count = self.users.values().map(Vec::len).sum();
+        self.names = self.users.keys().map(|user| user.len()).sum();
         self.lost_to = self.lost_to.max(Some(border));
         before - self.count
     }
@@ -236,6 +255,7 @@ impl Sessions {
             Ok((user, seen))
         })?;
         self.count = users.iter().map(|(_, seen)| seen.len()).sum();
+        self.names = users.iter().map(|(user, _)| user.len()).sum();
         self.users = users.into_iter().collect();
         Ok(())
     }

@@ -3,34 +3,19 @@
 use std::sync::Arc;
 
 use pipeline::pve::{TaskType, Upid};
-use pipeline::{Event, EventId, Outputs, StateError, Time, fields};
+use pipeline::{Event, EventId, Outputs, StateError, Time};
 
 use super::basis::{Basis, Ground, make_evidence};
+use super::begun::{Begun, begun};
 use super::codec::{Put, Take};
 use super::decide::Pass;
+use super::due::Due;
 use super::login::Console;
 use super::look;
 use super::names::NAMES;
 use super::pool::{At, Window};
 use super::refine::Refined;
-use super::{Correlate, Due, SECOND};
-
-/// Who began a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Begun {
-    /// Not told.
-    Unknown,
-    /// The daemon that serves the API.
-    Api,
-    /// A tool on the node, a timer, or the HA manager.
-    Local,
-    /// The HA manager, by a request that went before.
-    Ha,
-}
-
-impl Begun {
-    const ALL: [Begun; 4] = [Begun::Unknown, Begun::Api, Begun::Local, Begun::Ha];
-}
+use super::{Correlate, SECOND};
 
 /// A task of which something was read.
 pub(super) struct Task {
@@ -51,7 +36,8 @@ pub(super) struct Task {
     pub(super) seen: Vec<EventId>,
     /// Whether it stands in the pools.
     pub(super) pooled: bool,
-    /// When the latest record of it came, by our own clock.
+    /// When the first and the latest record of it came, by our own clock.
+    pub(super) came: Time,
     pub(super) heard: Time,
 }
 
@@ -109,6 +95,7 @@ impl Task {
         to.put_option(self.end_at, Put::put_i64);
         to.put_all(&self.seen, |to, id| to.put_id(*id));
         to.put_u8(u8::from(self.pooled));
+        to.put_time(self.came);
         to.put_time(self.heard);
     }
 
@@ -130,6 +117,7 @@ impl Task {
             end_at: from.option(Take::i64)?,
             seen: from.all(Take::id)?,
             pooled: from.u8()? != 0,
+            came: from.time()?,
             heard: from.time()?,
         })
     }
@@ -156,6 +144,7 @@ impl Correlate {
         let Ok(upid) = Upid::parse(text) else {
             return out.emit(event);
         };
+        self.handed.brings(upid.node);
         let known = self.by_upid.get(text).copied();
         let wait = if look::waits(look::class(upid.kind)) {
             30
@@ -178,6 +167,7 @@ impl Correlate {
                     end_at: None,
                     seen: Vec::new(),
                     pooled: true,
+                    came: out.now(),
                     heard: out.now(),
                 },
             );
@@ -316,7 +306,8 @@ impl Correlate {
         let mut claims = Vec::new();
         for no in due {
             if self.tasks.get(no).is_some_and(|task| task.basis.is_none()) {
-                let (basis, line) = self.decide(*no, forced, &mut pass);
+                let early = self.is_early(*no);
+                let (basis, line) = self.decide(*no, forced || early, &mut pass);
                 let refined = line.and_then(|line| self.lines.get(&line)?.refined.clone());
                 if let Some(task) = self.tasks.get_mut(no) {
                     self.size -= task.size();
@@ -468,28 +459,5 @@ impl Correlate {
             self.push_forget(out.now(), Due::ForgetTask(no));
         }
         self.tell(event, out);
-    }
-}
-
-/// Who began the task, by the program that wrote the line of its start.
-fn begun(event: &Event) -> Begun {
-    if event.str(NAMES.actor) == Some("ha") {
-        return Begun::Ha;
-    }
-    // pvestatd notes the end of tasks that others began, and a worker may call itself `task`.
-    let program = event.str(fields::PROCESS_NAME);
-    let own = !matches!(program, Some("pvestatd" | "task"));
-    if event.str(NAMES.attribution) == Some("local") && own {
-        return Begun::Local;
-    }
-    if event.str(NAMES.phase) != Some("start") {
-        return Begun::Unknown;
-    }
-    match (event.str(NAMES.origin), event.str(fields::PROCESS_NAME)) {
-        (Some("task"), _) | (_, None) => Begun::Unknown,
-        (_, Some("pvedaemon" | "pveproxy")) => Begun::Api,
-        // The worker itself may call itself by another name.
-        (_, Some("spiceproxy" | "task" | "pvestatd")) => Begun::Unknown,
-        (_, Some(_)) => Begun::Local,
     }
 }

@@ -1,7 +1,9 @@
 //! The rules one by one, on events with exactly the fields that `event_id` gives.
 
+mod bounds;
 mod changes;
 mod clocks;
+mod handed;
 mod logins;
 mod made;
 mod relays;

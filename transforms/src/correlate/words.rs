@@ -7,12 +7,17 @@ use hashbrown::HashSet;
 /// Fewer than these are never looked through [words].
 const LEAST: usize = 1024;
 
+/// Memory of a word beside its text [bytes].
+const WORD: usize = 40;
+
 /// The one copy of each word that is in use.
 #[derive(Debug, Default)]
 pub(super) struct Words {
     words: HashSet<Arc<str>>,
     /// So many, and those that nobody uses any more go.
     most: usize,
+    /// Length of all together [bytes].
+    length: usize,
 }
 
 impl Words {
@@ -22,13 +27,31 @@ impl Words {
             return Arc::clone(word);
         }
         if self.words.len() >= self.most.max(LEAST) {
-            self.words.retain(|word| Arc::strong_count(word) > 1);
-            // Half of what is looked through is new at least, whatever an attacker makes up.
-            self.most = self.words.len() * 2;
+            self.sweep();
         }
         let word: Arc<str> = text.into();
+        self.length += text.len();
         self.words.insert(Arc::clone(&word));
         word
+    }
+
+    /// Lets go of those that nobody uses.
+    pub(super) fn sweep(&mut self) {
+        let length = &mut self.length;
+        self.words.retain(|word| {
+            let used = Arc::strong_count(word) > 1;
+            if !used {
+                *length -= word.len();
+            }
+            used
+        });
+        // Half of what is looked through is new at least, whatever an attacker makes up.
+        self.most = self.words.len() * 2;
+    }
+
+    /// Memory it stands for [bytes].
+    pub(super) fn size(&self) -> usize {
+        self.length + self.words.len() * WORD
     }
 }
 
@@ -46,5 +69,7 @@ mod tests {
         }
         assert!(words.words.len() <= LEAST, "{}", words.words.len());
         assert!(Arc::ptr_eq(&used, &words.one("pve1")));
+        words.sweep();
+        assert_eq!(words.size(), 4 + WORD);
     }
 }

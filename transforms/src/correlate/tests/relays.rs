@@ -1,7 +1,8 @@
 //! Calls that one node relayed to another, and clocks that differ.
 
 use super::super::Config;
-use super::made::{feed, forks, run, task, text, told, upid, writes};
+use super::made::{Access, feed, forks, run, task, text, told, upid, upid_of, writes};
+use pipeline::testing::json;
 
 const NODES: &str = r#"cluster_nodes = ["pve1=10.0.0.1", "pve2=10.0.0.2", "pve3=10.0.0.3"]"#;
 const CALL: &str = "DELETE /api2/extjs/nodes/pve2/qemu/104";
@@ -213,4 +214,88 @@ fn the_list_of_nodes_is_tried_again_and_outlives_a_restart() {
     let call = forks("pve2", "10.0.0.1", "alice@pve", &call, &id, 510.0);
     let out = feed(&mut bench, [call, task("task", &id, "end", 512.0)]);
     assert_eq!(told(&out[1])[1..], ["ambiguous", "-"]);
+}
+
+#[test]
+fn two_relayed_calls_of_one_user_and_their_two_tasks_are_two_acts() {
+    // The log of pve2 is not read; both clocks are minutes apart, which nobody knows.
+    for ahead in [0.0, 290.0, -290.0] {
+        let task_of = |pid, at| upid_of("pve2", pid, at, "qmstart", "104", "alice@pve");
+        let (one, two) = (task_of(1, 1000.0), task_of(2, 1003.0));
+        let call = "POST /api2/extjs/nodes/pve2/qemu/104/status/start";
+        let line = |ip, at| forks("pve1", ip, "alice@pve", call, &one, at + ahead);
+        let out = run(
+            NODES,
+            [
+                line("192.0.2.10", 1000.0),
+                line("192.0.2.11", 1003.0),
+                task("task", &one, "end", 1002.0),
+                task("task", &two, "end", 1005.0),
+            ],
+        );
+        let ids = [out[2].id().to_string(), out[3].id().to_string()];
+        for call in &out[..2] {
+            assert_eq!(told(call)[0], "evidence", "{ahead}");
+            let links = text(call, "pve.links");
+            assert!(ids.iter().all(|id| links.contains(id)), "{ahead}: {links}");
+        }
+        for act in &out[2..] {
+            assert_eq!(told(act), ["primary", "ambiguous", "-"], "{ahead}");
+        }
+    }
+}
+
+#[test]
+fn a_relayed_call_that_forked_nothing_is_not_given_to_the_task_of_another() {
+    let id = upid("pve2", 1000.0, "qmstart", "104", "alice@pve");
+    let call = "POST /api2/extjs/nodes/pve2/qemu/104/status/start";
+    let line = |ip, at| forks("pve1", ip, "alice@pve", call, &id, at);
+    let mut bench = pipeline::testing::stateful::<Config>(NODES);
+    let first = feed(
+        &mut bench,
+        [line("192.0.2.10", 1000.0), task("task", &id, "end", 1002.0)],
+    );
+    assert_eq!(told(&first[1]), ["primary", "matched", "192.0.2.10"]);
+    let out = feed(&mut bench, [line("192.0.2.10", 1300.0)]);
+    assert_eq!(told(&out[0]), ["primary", "direct", "192.0.2.10"]);
+    assert_eq!(text(&out[0], "event.outcome"), "unknown");
+}
+
+#[test]
+fn a_relayed_call_whose_answer_was_never_logged_can_be_anybodys() {
+    let id = upid("pve2", 1000.0, "qmstart", "104", "alice@pve");
+    let call = "POST /api2/extjs/nodes/pve2/qemu/104/status/start";
+    let gone = |ip| {
+        let mut gone = Access {
+            node: "pve1",
+            ip,
+            user: "alice@pve",
+            request: call,
+            status: 500,
+            bytes: 0,
+        }
+        .at(1001.0);
+        gone["event.outcome"] = json!("unknown");
+        gone.as_object_mut()
+            .unwrap()
+            .remove("http.response.body.bytes");
+        gone
+    };
+    let line = forks("pve1", "192.0.2.10", "alice@pve", call, &id, 1000.0);
+    let end = task("task", &id, "end", 1002.0);
+    // From elsewhere, and from the same address.
+    let out = run(NODES, [gone("192.0.2.11"), line.clone(), end.clone()]);
+    assert_eq!(told(&out[2]), ["primary", "ambiguous", "-"]);
+    assert_eq!(
+        text(&out[2], "pve.source.candidates"),
+        "192.0.2.10 192.0.2.11"
+    );
+    // Nor are the calls told as acts of their own.
+    assert_eq!(told(&out[0])[0], "evidence");
+    assert_eq!(told(&out[1])[0], "evidence");
+    let out = run(NODES, [gone("192.0.2.10"), line, end.clone()]);
+    assert_eq!(told(&out[2]), ["primary", "matched", "192.0.2.10"]);
+    let out = run(NODES, [gone("192.0.2.11"), end]);
+    assert_eq!(told(&out[1]), ["primary", "ambiguous", "-"]);
+    assert_eq!(told(&out[0])[0], "evidence");
 }
