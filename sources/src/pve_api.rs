@@ -206,6 +206,7 @@ collect = ["tasks", "cluster_log", "status", "inventory", "access"]"#;
             config: self.clone(),
             interval,
             zone,
+            data_dir: cx.data_dir().to_owned(),
         };
         errors.finish(Box::new(source) as Box<dyn Source>)
     }
@@ -221,13 +222,16 @@ struct PveApi {
     config: Config,
     interval: std::time::Duration,
     zone: TimeZone,
+    data_dir: std::path::PathBuf,
 }
 
 #[async_trait]
 impl Source for PveApi {
     async fn run(&mut self, out: SourceOut) -> Result<(), SourceError> {
+        let key = pipeline::installation_key(&self.data_dir).map_err(SourceError)?;
+        let seal = objects::Seal::new(&key);
         // Stopped: whoever runs us knows why.
-        let _stopped = poll::Poller::new(self, out).run().await;
+        let _stopped = poll::Poller::new(self, seal, out).run().await;
         Ok(())
     }
 }

@@ -2,21 +2,55 @@
 
 use std::collections::BTreeMap;
 
-use pipeline::lines::sha256;
+use aws_lc_rs::hmac;
+use pipeline::lines::{hex, sha256};
 use pipeline::{Event, EventId, Field, SourceOut, Time, Value as Held, fields};
 use serde::{Deserialize, Serialize};
 
 /// Most objects of one kind of question that are remembered.
-const MOST: usize = 100_000;
+pub(super) const MOST: usize = 100_000;
 /// Longest value that is kept [bytes].
 const LONGEST: usize = 4096;
 /// Keys whose values are never told; that they changed is.
 const SECRET: [&str; 1] = ["keys"];
+/// What the text that stands for a secret begins with.
+const SEALED: &str = "sealed:";
 
 /// The keys of an object.
 pub(super) type Keys = BTreeMap<String, String>;
 /// Objects by their type and id.
 pub(super) type Objects = BTreeMap<(&'static str, String), Keys>;
+
+/// What stands for a secret, so that it can be told that it changed: an HMAC under the key of this installation, so that
+/// nobody without that key can try short ones.
+pub(super) struct Seal(hmac::Key);
+
+impl Seal {
+    pub(super) fn new(installation_key: &[u8]) -> Seal {
+        let own = hmac::Key::new(hmac::HMAC_SHA256, installation_key);
+        // Another use of the same key gets another key.
+        let key = hmac::sign(&own, b"pvetrail pve_api 1");
+        Seal(hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()))
+    }
+
+    /// Seals the secrets among the keys of an object; what is sealed already stays.
+    fn keys(&self, keys: &mut Keys) {
+        for secret in SECRET {
+            if let Some(value) = keys.get_mut(secret)
+                && !value.is_empty()
+                && !value.starts_with(SEALED)
+            {
+                let tag = hmac::sign(&self.0, value.as_bytes());
+                *value = format!("{SEALED}{}", hex(&tag.as_ref()[..16]));
+            }
+        }
+    }
+
+    /// The same of all objects.
+    pub(super) fn objects(&self, objects: &mut Objects) {
+        objects.values_mut().for_each(|keys| self.keys(keys));
+    }
+}
 
 /// An object as it is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +67,9 @@ pub(super) struct Memory {
     /// Types that were read once; before that nothing is a change.
     types: Vec<String>,
     objects: BTreeMap<String, Kept>,
+    /// Objects that found no room when they were compared last.
+    #[serde(skip)]
+    left_out: u64,
 }
 
 /// One changed object.
@@ -48,9 +85,27 @@ pub(super) struct Change {
 }
 
 impl Memory {
+    /// How many objects found no room when they were compared last.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// Whether the same is remembered.
+    pub(super) fn is_as(&self, other: &Memory) -> bool {
+        self.types == other.types && self.objects == other.objects
+    }
+
+    /// Seals secrets that an earlier version has written down otherwise.
+    pub(super) fn seal(&mut self, seal: &Seal) {
+        let kept = self.objects.values_mut();
+        kept.filter_map(|kept| kept.keys.as_mut())
+            .for_each(|keys| seal.keys(keys));
+    }
+
     /// Compares what was read of these types with what is remembered, and remembers it.
     pub(super) fn compare(&mut self, types: &[&'static str], now: Objects) -> Vec<Change> {
         let mut changes = Vec::new();
+        self.left_out = 0;
         for kind in types {
             let begins = !self.types.iter().any(|known| known == kind);
             if begins {
@@ -76,6 +131,7 @@ impl Memory {
             for ((_, id), keys) in now.iter().filter(|((held, _), _)| held == kind) {
                 let name = format!("{prefix}{id}");
                 if self.objects.len() >= MOST && !self.objects.contains_key(&name) {
+                    self.left_out += 1;
                     continue;
                 }
                 let kept = self.objects.entry(name).or_default();
@@ -117,7 +173,7 @@ fn difference(mut old: Keys, new: &Keys) -> Vec<(String, Option<String>, Option<
     rows
 }
 
-/// A value as it is kept: without secrets, and not endless. Of a secret a hash is, which tells that it changed.
+/// A value as it is kept: without secrets, and not endless. Of a secret a hash is, to be [sealed](Seal).
 pub(super) fn keep(key: &str, value: &str, out: &SourceOut) -> String {
     if SECRET.contains(&key) {
         return sha256(value.as_bytes());
@@ -231,6 +287,47 @@ mod tests {
         some.iter()
             .map(|(kind, id, k)| ((*kind, (*id).to_owned()), keys(k)))
             .collect()
+    }
+
+    #[test]
+    fn of_a_second_factor_nothing_is_kept_that_could_be_tried() {
+        let seal = Seal::new(b"key");
+        let mut now = objects(&[("user", "a@pve", &[("keys", "x!yubico"), ("enable", "1")])]);
+        // As an earlier version had written it down.
+        let mut memory = Memory::default();
+        memory.compare(&["user"], now.clone());
+        memory.seal(&seal);
+        seal.objects(&mut now);
+        assert!(memory.compare(&["user"], now.clone()).is_empty());
+        let kept = serde_json::to_string(&memory).unwrap();
+        assert!(
+            kept.contains("sealed:") && !kept.contains("yubico"),
+            "{kept}"
+        );
+        // Another installation says something else of the same.
+        let mut other = objects(&[("user", "a@pve", &[("keys", "x!yubico"), ("enable", "1")])]);
+        Seal::new(b"other").objects(&mut other);
+        assert_ne!(other, now);
+        // Once is enough.
+        let sealed = now.clone();
+        seal.objects(&mut now);
+        assert_eq!(now, sealed);
+        let mut changed = objects(&[("user", "a@pve", &[("keys", "y"), ("enable", "1")])]);
+        seal.objects(&mut changed);
+        assert_eq!(memory.compare(&["user"], changed).len(), 1);
+    }
+
+    #[test]
+    fn objects_without_room_are_counted() {
+        let mut memory = Memory::default();
+        let many = |n: usize| -> Objects {
+            let one = |n| (("user", format!("u{n}@pve")), Keys::new());
+            (0..n).map(one).collect()
+        };
+        memory.compare(&["user"], many(MOST + 7));
+        assert_eq!(memory.left_out(), 7);
+        memory.compare(&["user"], many(MOST));
+        assert_eq!(memory.left_out(), 0);
     }
 
     #[test]

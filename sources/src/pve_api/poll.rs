@@ -122,6 +122,7 @@ pub(super) struct Poller<'s> {
     access: Memory,
     access_lane: LaneId,
     objects: objects::Maker,
+    seal: objects::Seal,
     troubles: super::troubles::Troubles,
     known: Known,
     /// What is not asked for as a whole, for rights are missing: what is not seen is not gone.
@@ -135,7 +136,7 @@ pub(super) struct Poller<'s> {
 }
 
 impl<'s> Poller<'s> {
-    pub(super) fn new(source: &'s PveApi, out: SourceOut) -> Poller<'s> {
+    pub(super) fn new(source: &'s PveApi, seal: objects::Seal, out: SourceOut) -> Poller<'s> {
         let host = source.client.endpoint();
         let host = host.rsplit('/').next().unwrap_or_default();
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
@@ -159,6 +160,8 @@ impl<'s> Poller<'s> {
             jobs.push(Job::Status);
         }
         let now = Instant::now();
+        let mut access: Memory = out.position(access::LANE).unwrap_or_default();
+        access.seal(&seal);
         Poller {
             client: Arc::clone(&source.client),
             plans: jobs.into_iter().map(|job| (job, Plan::now())).collect(),
@@ -176,7 +179,8 @@ impl<'s> Poller<'s> {
             states_lane: out.lane(states::LANE),
             status: out.position(states::STATUS_LANE).unwrap_or_default(),
             status_lane: out.lane(states::STATUS_LANE),
-            access: out.position(access::LANE).unwrap_or_default(),
+            access,
+            seal,
             access_lane: out.lane(access::LANE),
             objects: objects::Maker::new(&source.cluster),
             troubles: super::troubles::Troubles::new(&source.id),

@@ -66,6 +66,32 @@ impl Troubles {
         );
     }
 
+    /// So many of `what` found no room: counted each time, and told until there is room.
+    pub(super) fn full(&mut self, what: &str, left_out: u64, cost: &str, out: &SourceOut) {
+        let key = format!("{what}, no room");
+        if left_out == 0 {
+            if self.now.remove(&key).is_some() {
+                let text = format!("all of {what} are remembered again");
+                tracing::info!(component_id = self.id, "{text}");
+                out.metrics()
+                    .tell(Told::new("PVE-9011", text).object("source", self.id.clone()));
+            }
+            return;
+        }
+        out.metrics().error("no_room", Stage::Receiving, left_out);
+        let state = self.now.entry(key).or_default();
+        if std::mem::replace(&mut state.told, true) {
+            return;
+        }
+        let why = format!("{left_out} of {what} find no room");
+        tracing::warn!(component_id = self.id, left_out, what, cost, "no room");
+        out.metrics().tell(
+            Told::new("PVE-9012", format!("{why}: {cost}"))
+                .failed(&why)
+                .object("source", self.id.clone()),
+        );
+    }
+
     /// A right is missing until somebody grants it: told at once, and not again. `what` is a whole sentence.
     pub(super) fn lacks(&mut self, what: &str, cost: &str, out: &SourceOut) {
         let state = self.now.entry(what.to_owned()).or_default();

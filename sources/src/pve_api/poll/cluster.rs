@@ -213,14 +213,22 @@ impl Poller<'_> {
             self.soon(Job::Rights);
             return self.out.idle(self.access_lane).await;
         }
-        let (types, objects) = access::read(&answers, &self.out);
+        let (types, mut objects) = access::read(&answers, &self.out);
+        self.seal.objects(&mut objects);
         if types.contains(&"user") {
             self.known.users = access::users(&objects);
             self.learnt();
         }
         let before = self.access.clone();
         let changes = self.access.compare(&types, objects);
-        if changes.is_empty() && self.access == before {
+        let cost = format!(
+            "{} are remembered, and of the others no change is seen",
+            objects::MOST
+        );
+        let left_out = self.access.left_out();
+        let what = "the users, rights and roles";
+        self.troubles.full(what, left_out, &cost, &self.out);
+        if changes.is_empty() && self.access.is_as(&before) {
             return self.out.idle(self.access_lane).await;
         }
         self.tell_access(&changes, &before).await
