@@ -67,6 +67,9 @@ pub(super) struct Memory {
     /// Types that were read once; before that nothing is a change.
     types: Vec<String>,
     objects: BTreeMap<String, Kept>,
+    /// No object that was forgotten had changed more often: whoever comes anew begins here, so that no id comes twice.
+    #[serde(default)]
+    floor: u32,
     /// Objects that found no room when they were compared last.
     #[serde(skip)]
     left_out: u64,
@@ -88,6 +91,17 @@ impl Memory {
     /// How many objects found no room when they were compared last.
     pub(super) fn left_out(&self) -> u64 {
         self.left_out
+    }
+
+    /// Those that were deleted make room.
+    fn forget_deleted(&mut self) {
+        let floor = &mut self.floor;
+        self.objects.retain(|_, kept| {
+            if kept.keys.is_none() {
+                *floor = (*floor).max(kept.revision);
+            }
+            kept.keys.is_some()
+        });
     }
 
     /// Whether the same is remembered.
@@ -130,11 +144,20 @@ impl Memory {
             }
             for ((_, id), keys) in now.iter().filter(|((held, _), _)| held == kind) {
                 let name = format!("{prefix}{id}");
-                if self.objects.len() >= MOST && !self.objects.contains_key(&name) {
-                    self.left_out += 1;
-                    continue;
+                if !self.objects.contains_key(&name) {
+                    if self.objects.len() >= MOST && self.left_out == 0 {
+                        self.forget_deleted();
+                    }
+                    if self.objects.len() >= MOST {
+                        self.left_out += 1;
+                        continue;
+                    }
                 }
-                let kept = self.objects.entry(name).or_default();
+                let floor = self.floor;
+                let kept = self.objects.entry(name).or_insert_with(|| Kept {
+                    revision: floor,
+                    keys: None,
+                });
                 if kept.keys.as_ref() == Some(keys) {
                     continue;
                 }
@@ -326,8 +349,11 @@ mod tests {
         };
         memory.compare(&["user"], many(MOST + 7));
         assert_eq!(memory.left_out(), 7);
-        memory.compare(&["user"], many(MOST));
-        assert_eq!(memory.left_out(), 0);
+        // Those that are gone make room, and who comes back is a change of its own.
+        let changes = memory.compare(&["user"], many(MOST));
+        assert_eq!((memory.left_out(), changes.len()), (0, 14));
+        let new = changes.iter().filter(|change| change.way == "creation");
+        assert_eq!(new.map(|change| change.revision).min(), Some(2));
     }
 
     #[test]
