@@ -357,7 +357,9 @@ fn mend(file: &Listed, listing: &Listing, is_last: bool, mended: &mut Mended) ->
                 Some(Ok(kept)) => kept.place.event,
                 _ => 0,
             };
-            mended.deeds.push(cut(file, &tail, reached)?.text);
+            mended
+                .deeds
+                .push(cut(file, &tail, scanned.uncounted, reached)?.text);
             end = scanned.len;
         }
         tail => damages.extend(tail),

@@ -275,8 +275,10 @@ fn take_in(
             Some(scanned) => (scanned.end.unwrap_or(head.first), scanned.len),
             None => (head.first, file.len),
         };
-        if let Some(tail) = scanned.and_then(|scanned| scanned.tail) {
-            notes.push(cut(file, &tail, reached)?);
+        if let Some(scanned) = scanned
+            && let Some(tail) = &scanned.tail
+        {
+            notes.push(cut(file, tail, scanned.uncounted, reached)?);
         }
         return Ok(Some(One {
             number: file.number,
@@ -316,7 +318,7 @@ fn take_in(
         text: format!("the head of {path} is damaged; its records are read all the same"),
     });
     if is_last && let Some(tail) = &scanned.tail {
-        notes.push(cut(file, tail, reached)?);
+        notes.push(cut(file, tail, scanned.uncounted, reached)?);
     }
     Ok(Some(One {
         number: file.number,
@@ -345,6 +347,8 @@ pub(super) struct Scanned {
     pub(super) damages: Vec<Damage>,
     /// What lies behind the last good record.
     pub(super) tail: Option<Damage>,
+    /// In a part of that the number of events cannot be told.
+    pub(super) uncounted: bool,
 }
 
 /// Walks through a file and checks every record.
@@ -369,6 +373,7 @@ pub(super) fn scan(mut cursor: Cursor, len: u64) -> io::Result<Scanned> {
         }
     }
     if let (Some(first), Some(last)) = (waiting.first(), waiting.last()) {
+        scanned.uncounted = waiting.iter().any(|damage| damage.events == 0);
         scanned.tail = Some(Damage {
             at: first.at,
             len: len - first.at,
@@ -384,8 +389,9 @@ pub(super) const TORN: &str = "torn_tail";
 
 /// Cuts off what follows the last good record; its bytes are kept unless they are nothing. A write that a crash cut short
 /// had not been answered for. A record that was written whole may have been, so its events count as lost.
-/// `reached` is the number of the first event that is not delivered.
-pub(super) fn cut(file: &Listed, tail: &Damage, reached: u64) -> io::Result<Note> {
+/// `reached` is the number of the first event that is not delivered; `uncounted` says that of a part of the bytes nobody
+/// knows how many events were in them.
+pub(super) fn cut(file: &Listed, tail: &Damage, uncounted: bool, reached: u64) -> io::Result<Note> {
     let mut kept = String::from("it held nothing but zeros");
     let open = OpenOptions::new().read(true).write(true).open(&file.path)?;
     let mut torn = true;
@@ -417,7 +423,12 @@ pub(super) fn cut(file: &Listed, tail: &Damage, reached: u64) -> io::Result<Note
         (events, _) => (
             "checksum",
             format!(
-                "{bytes} bytes {at_the_end} were written whole and are damaged, and were cut off; of their {events} events {lost} were not delivered and count as lost: they are, unless a power cut came before their source was answered; {kept}"
+                "{bytes} bytes {at_the_end} were written whole and are damaged, and were cut off; of their {events} events {lost} were not delivered and count as lost: they are, unless a power cut came before their source was answered{}; {kept}",
+                if uncounted {
+                    "; how many more stood in the bytes behind them cannot be told"
+                } else {
+                    ""
+                }
             ),
         ),
     };

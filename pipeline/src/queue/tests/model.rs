@@ -38,6 +38,8 @@ struct Model {
     next: u64,
     /// Bits were flipped.
     spoilt: bool,
+    /// How often.
+    flips: u32,
     /// Events that were told to be lost when the queue was opened.
     lost: u64,
 }
@@ -60,14 +62,17 @@ impl Model {
             "{cut:?} had been answered for, and no bit was flipped"
         );
         // Where their number is told they stay among those that are missed in the end.
-        if lost > 0 {
-            let missed = self.waiting.iter().filter(|id| cut.contains(id)).count() as u64;
-            prop_assert_eq!(missed, lost, "{:?}", bench.notes);
+        let told = |text: &str| bench.notes.iter().any(|note| note.text.contains(text));
+        let missed: Vec<u64> = cut
+            .into_iter()
+            .filter(|id| self.waiting.contains(id))
+            .collect();
+        if told("cannot be told") {
+            prop_assert!(missed.len() as u64 >= lost, "{:?}", bench.notes);
+            self.waiting
+                .retain(|id| !missed[lost as usize..].contains(id));
         } else {
-            let told = |text: &str| bench.notes.iter().any(|note| note.text.contains(text));
-            let missed = self.waiting.iter().any(|id| cut.contains(id));
-            prop_assert!(!missed || told("cannot be told"), "{:?}", bench.notes);
-            self.waiting.retain(|id| !cut.contains(id));
+            prop_assert_eq!(missed.len() as u64, lost, "{:?}", bench.notes);
         }
         Ok(())
     }
@@ -130,6 +135,7 @@ fn run(deeds: &[Deed]) -> Result<(), TestCaseError> {
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 std::fs::write(&path, bytes).unwrap();
                 model.spoilt = true;
+                model.flips += 1;
                 bench.open();
                 model.opened(&bench)?;
             }
@@ -149,11 +155,11 @@ fn run(deeds: &[Deed]) -> Result<(), TestCaseError> {
         .iter()
         .filter(|id| ids.binary_search(id).is_err())
         .count() as u64;
-    prop_assert_eq!(
-        missing,
-        lost + model.lost,
-        "{:?} of {:?}",
-        ids,
+    // Damage upon damage may hide that an event had been delivered: then more is told than is missing, never less.
+    let told = lost + model.lost;
+    prop_assert!(
+        told == missing || told > missing && model.flips > 1,
+        "{told} told, {missing} missing: {ids:?} of {:?}",
         model.waiting
     );
     Ok(())
