@@ -417,6 +417,9 @@ fn each_of_the_questions_people_ask_is_one_command() {
     );
     let (_, doubt) = ground.pvetrail(&["query", "-c", "graph.toml", "--action", "vm-destory"]);
     assert!(doubt.contains("did you mean vm-destroy?"), "{doubt}");
+    // By its name, too.
+    let named = get(&["--object", "db-prod-1"], "object");
+    assert_eq!(named, ["vm/104"]);
     // What can fit nothing is no "nobody did it".
     for (words, wanted, says) in [
         (["--source", "300.1.1.1"], 2, "is no address and no network"),

@@ -15,6 +15,7 @@ mod read;
 mod resolve;
 mod rows;
 mod schema;
+mod things;
 mod trouble;
 mod users;
 mod write;

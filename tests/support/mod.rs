@@ -135,6 +135,24 @@ impl Ground {
             .collect()
     }
 
+    /// Who received, sent and failed with how many events, where the program still answers.
+    fn counted(&self) -> Vec<String> {
+        let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.metrics()));
+        let told = [
+            "component_received_events_total",
+            "component_sent_events_total",
+            "component_errors_total",
+            "events_dead_lettered_total",
+        ];
+        let metrics = asked.unwrap_or_default();
+        let metrics = metrics.iter().filter(|(name, value)| {
+            *value != 0.0 && told.iter().any(|known| name.starts_with(known))
+        });
+        metrics
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect()
+    }
+
     /// The sum of one metric of one component.
     pub fn metric(&self, name: &str, component: &str) -> f64 {
         let component = format!("component_id=\"{component}\"");
@@ -183,7 +201,8 @@ impl Ground {
                 let log = self.log();
                 let end: Vec<&str> = log.lines().rev().take(30).collect();
                 panic!(
-                    "{what} does not come to hold; the end of the log, last line first:\n{}",
+                    "{what} does not come to hold; what was counted:\n{}\nthe end of the log, last line first:\n{}",
+                    self.counted().join("\n"),
                     end.join("\n")
                 );
             }

@@ -18,7 +18,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     /// The language of names in tables; JSON and pages have all.
-    #[arg(long, value_enum, default_value_t = In::En)]
+    #[arg(long, alias = "lang", value_enum, default_value_t = In::En)]
     language: In,
 }
 

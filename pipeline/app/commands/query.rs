@@ -124,7 +124,7 @@ struct Question {
     /// What was done: `vm-destroy`, `*-migrate`; `pvetrail list events` names them all.
     #[arg(long, value_name = "ACTION", value_delimiter = ',')]
     action: Vec<String>,
-    /// What it was done to: `vm/104`, `user/*`, a type, an id, a name; `guest/104` is all about that guest.
+    /// What it was done to: `vm/104`, `user/*`, a type, an id, a name like `db-prod-1`; `guest/104` is all about that guest.
     #[arg(long, value_name = "OBJECT")]
     object: Vec<String>,
     /// The number of a guest.

@@ -9,12 +9,12 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::matching::{Pattern, glob, is_wild};
-use super::resolve::{distinct, is_there, offer_functions};
+use super::resolve::{distinct, offer_functions};
 
 /// Most values an index is walked for; more are checked row by row.
 pub(super) const MOST_WALKED: usize = 64;
 /// Counting how many rows an index would give ends here.
-const MANY: i64 = 5_000;
+pub(super) const MANY: i64 = 5_000;
 
 /// What is asked for. Words of one list are alternatives, lists add up, an empty one asks for nothing.
 #[derive(Clone, Debug, Default)]
@@ -116,7 +116,7 @@ impl Filter {
         conditions.extend(self.users_asked(db, &mut patterns)?);
         conditions.extend(self.codes());
         conditions.extend(self.vmids());
-        conditions.extend(self.objects(db)?);
+        conditions.extend(self.objects_asked(db)?);
         conditions.extend(self.outcomes());
         conditions.extend(self.text(db)?);
         self.rest(&mut conditions);
@@ -169,86 +169,7 @@ impl Filter {
     }
 
     fn vmids(&self) -> Option<Condition> {
-        if self.vmids.is_empty() {
-            return None;
-        }
-        let walks = self
-            .vmids
-            .iter()
-            .map(|vmid| ("vmid = ?".to_owned(), vec![Value::from(*vmid)]));
-        Some(Condition {
-            sql: format!("vmid IN ({})", marks(self.vmids.len())),
-            params: self.vmids.iter().map(|vmid| Value::from(*vmid)).collect(),
-            walk: Some(("events_vmid", walks.collect())),
-        })
-    }
-
-    fn objects(&self, db: &Connection) -> rusqlite::Result<Option<Condition>> {
-        if self.objects.is_empty() {
-            return Ok(None);
-        }
-        let types = distinct(db, "object_type", "events_object", "")?.unwrap_or_default();
-        let (mut sql, mut params, mut walks) = (Vec::new(), Vec::new(), Some(Vec::new()));
-        let mut add = |text: &str, values: Vec<Value>, index: bool| {
-            sql.push(text.to_owned());
-            params.extend(values.clone());
-            match &mut walks {
-                Some(walks) if index => walks.push((text.to_owned(), values)),
-                _ => walks = None,
-            }
-        };
-        const BOTH: &str = "object_type = ? AND object_id = ?";
-        for word in &self.objects {
-            match word.split_once('/') {
-                Some(("guest", vmid)) if vmid.parse::<i64>().is_ok() => {
-                    add(
-                        "vmid = ?",
-                        vec![Value::from(vmid.parse::<i64>().unwrap_or(0))],
-                        false,
-                    );
-                }
-                Some((kind, id)) if !is_wild(word) && !kind.is_empty() && !id.is_empty() => {
-                    add(
-                        BOTH,
-                        vec![Value::from(kind.to_owned()), Value::from(id.to_owned())],
-                        true,
-                    );
-                }
-                Some((kind, id)) if !kind.is_empty() => {
-                    let pattern = if id.is_empty() { "*" } else { id };
-                    let values = vec![Value::from(escaped(kind)), Value::from(escaped(pattern))];
-                    add("(object_type GLOB ? AND object_id GLOB ?)", values, false);
-                }
-                _ if types.iter().any(|kind| kind == word) => {
-                    add("object_type = ?", vec![Value::from(word.clone())], false);
-                }
-                _ => {
-                    let ids: Vec<&String> = types
-                        .iter()
-                        .filter(|kind| is_there(db, kind, word).unwrap_or(false))
-                        .collect();
-                    for kind in &ids {
-                        add(
-                            BOTH,
-                            vec![Value::from((*kind).clone()), Value::from(word.clone())],
-                            true,
-                        );
-                    }
-                    if ids.is_empty() {
-                        let word = Value::from(escaped(word));
-                        let either = "(object_id GLOB ? OR object_name GLOB ?)";
-                        add(either, vec![word.clone(), word], false);
-                    }
-                }
-            }
-        }
-        Ok(Some(Condition {
-            sql: format!("({})", sql.join(" OR ")),
-            params,
-            walk: walks
-                .filter(|walks| walks.len() <= MOST_WALKED)
-                .map(|walks| ("events_object", walks)),
-        }))
+        (!self.vmids.is_empty()).then(|| guests(&self.vmids))
     }
 
     fn outcomes(&self) -> Option<Condition> {
@@ -361,6 +282,17 @@ pub(super) fn indexed(index: &str) -> String {
         String::new()
     } else {
         format!("INDEXED BY {index}")
+    }
+}
+
+/// All about these guests, whatever each event is about.
+pub(super) fn guests(vmids: &[i64]) -> Condition {
+    let values = || vmids.iter().map(|vmid| Value::from(*vmid));
+    let walks = values().map(|vmid| ("vmid = ?".to_owned(), vec![vmid]));
+    Condition {
+        sql: format!("vmid IN ({})", marks(vmids.len())),
+        params: values().collect(),
+        walk: (vmids.len() <= MOST_WALKED).then(|| ("events_vmid", walks.collect())),
     }
 }
 

@@ -46,7 +46,7 @@ impl Names {
     /// True if the event got a name; `None` if it is about no guest.
     fn add(&self, event: &mut Event, now: &Snapshot) -> Option<bool> {
         // An object of another type has a name of its own: a volume of a guest is not the guest.
-        if !matches!(event.str(self.object), None | Some("vm" | "ct")) {
+        if !matches!(event.str(self.object), None | Some("vm" | "ct" | "guest")) {
             return None;
         }
         let vmid = match event.get(self.vmid)? {
@@ -106,11 +106,15 @@ mod tests {
                 "event": {"code": "PVE-2002", "outcome": "success"}},
             {"pve": {"vmid": 104, "object": {"type": "volume", "id": "x"}}},
             {"pve": {"vmid": 105}},
+            {"pve": {"vmid": 104, "object": {"type": "guest", "id": "104"}}},
             {"user": {"id": "a@pve"}},
             {"pve": {"vmid": 104, "object": {"type": "vm", "name": "of the event"}}},
         ];
         let added: Vec<_> = events.iter_mut().map(|e| names.add(e, &now)).collect();
-        assert_eq!(added, [Some(true), None, Some(false), None, Some(true)]);
+        assert_eq!(
+            added,
+            [Some(true), None, Some(false), Some(true), None, Some(true)]
+        );
         let object = &events[0].to_json()["pve"]["object"];
         assert_eq!(object["name"], "db-prod-1");
         assert_eq!(object["pool"], "prod");
@@ -119,7 +123,7 @@ mod tests {
             events[0].str(fields::MESSAGE),
             Some("a@pve hat VM 104 (db-prod-1) gelöscht")
         );
-        let object = &events[4].to_json()["pve"]["object"];
+        let object = &events[5].to_json()["pve"]["object"];
         assert_eq!(object["name"], "of the event");
     }
 }

@@ -2,7 +2,7 @@
 
 use pipeline::printable;
 use serde_json::{Value as Json, json};
-use sinks::sqlite::{Reader, Sample, State};
+use sinks::sqlite::{Filter, Reader, Row, Sample, State};
 
 use super::out::{Cell, Format, Out};
 use super::when;
@@ -13,7 +13,7 @@ use crate::say;
 /// Arguments of `query history`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// `vm/104`, `user/alice@pve`, or an id alone where only one object has it.
+    /// `vm/104`, `user/alice@pve`, an id alone where only one object has it, or the name of a guest.
     #[arg(value_name = "OBJECT")]
     object: String,
     /// Only the state that held at this time, whole.
@@ -79,7 +79,25 @@ fn object(args: &Args, reader: &Reader) -> Result<(String, String), Exit> {
         )));
         return Err(Exit::Found);
     }
-    Ok((types.pop().unwrap_or_default(), args.object.clone()))
+    if let Some(kind) = types.pop() {
+        return Ok((kind, args.object.clone()));
+    }
+    // No id; a name leads to the object that had it last.
+    let filter = Filter {
+        objects: vec![args.object.clone()],
+        all: true,
+        ..Filter::default()
+    };
+    let mut found = None;
+    let newest = &mut |row: &Row| {
+        let guest = matches!(row.object_type.as_str(), "vm" | "ct");
+        if guest && row.object_name == args.object {
+            found = Some((row.object_type.clone(), row.object_id.clone()));
+        }
+        true
+    };
+    reader.rows(&filter, 10, newest).map_err(failed)?;
+    Ok(found.unwrap_or_else(|| (String::new(), args.object.clone())))
 }
 
 fn tell(look: &Look, states: &[State], whole: bool) -> Result<u64, Exit> {

@@ -434,3 +434,52 @@ async fn a_token_is_asked_for_beside_users() {
         .unwrap();
     assert_eq!(who, ["bob@pve!ci", "carol@pve"]);
 }
+
+#[tokio::test]
+async fn guests_and_names_are_found_by_an_index() {
+    let ground = Ground::new();
+    let about = |n: u64, kind: &str, id: &str, name: &str, vmid: Option<i64>| {
+        event(
+            n,
+            json!({ "pve": { "vmid": vmid, "object": { "type": kind, "id": id, "name": name } } }),
+        )
+    };
+    ground
+        .sink()
+        .write(events([
+            about(1, "vm", "104", "db-prod-1", Some(104)),
+            about(2, "guest", "104", "", Some(104)),
+            about(3, "volume", "x", "db-prod-1.qcow2", Some(104)),
+            about(4, "ct", "200", "db-prod", Some(200)),
+            about(5, "user", "104@pve", "", None),
+            about(6, "storage", "db-prod", "", None),
+        ]))
+        .await
+        .unwrap();
+    for (words, index, found) in [
+        (&["guest/104"][..], Some("events_vmid"), &[1, 2, 3][..]),
+        (
+            &["guest/104", "guest/200"],
+            Some("events_vmid"),
+            &[1, 2, 3, 4],
+        ),
+        (&["guest/*"], None, &[1, 2, 3, 4]),
+        (&["guest/1*"], None, &[1, 2, 3]),
+        (&["db-prod-1"], Some(""), &[1]),
+        // An id is meant before a name.
+        (&["db-prod"], Some("events_object"), &[6]),
+        (&["db-*"], None, &[1, 3, 4, 6]),
+        (&["vm/104"], Some("events_object"), &[1]),
+    ] {
+        let filter = Filter {
+            objects: words.iter().map(|word| (*word).to_owned()).collect(),
+            ..Filter::default()
+        };
+        assert_eq!(ground.found(&filter, 0), found, "{words:?}");
+        assert_eq!(ground.found(&filter, 10), found, "{words:?}");
+        if let Some(index) = index {
+            let reader = ground.reader();
+            assert_eq!(filter.plan(&reader.db).unwrap().index, index, "{words:?}");
+        }
+    }
+}
