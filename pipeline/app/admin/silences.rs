@@ -34,7 +34,7 @@ pub(super) struct Which {
 struct New {
     r#match: Written,
     r#for: Option<Duration>,
-    until: Option<Time>,
+    until: Option<String>,
     author: String,
     reason: String,
 }
@@ -107,7 +107,9 @@ fn read(body: &[u8], now: Time) -> Result<Silence, String> {
     })?;
     let until = match (new.r#for, new.until) {
         (Some(span), None) => now.after(span.get()),
-        (None, Some(until)) => until,
+        (None, Some(until)) => Time::parse(&until).ok_or_else(|| {
+            format!("{until:?} is no time; write one like \"2026-03-14T22:58:03Z\"")
+        })?,
         _ => return Err("say `for` with a duration, or `until` with a time".to_owned()),
     };
     Silence::new(new.r#match, now, until, &new.author, &new.reason)

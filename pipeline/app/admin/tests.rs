@@ -273,6 +273,10 @@ async fn silences_are_made_listed_and_taken_back_in_the_file_of_the_command() {
             "nonsense",
         ),
         (
+            r#"{"match": {"rule": "x"}, "until": "tomorrow", "author": "a", "reason": "b"}"#,
+            "is no time",
+        ),
+        (
             r#"{"match": {"rule": "x"}, "until": "2001-01-01T00:00:00Z", "author": "a", "reason": "b"}"#,
             "ends before",
         ),

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use pipeline::printable;
-use transforms::rules::RuleSet;
+use transforms::rules::{Kind, Rule, RuleSet, Stage};
 
 use super::{From, unknown};
 use crate::exit::Exit;
@@ -31,7 +32,7 @@ pub(super) fn run(args: &Args, enabled: bool) -> Result<Exit, Exit> {
     if set.rule(&args.id).is_none() {
         return Err(unknown(&set, &args.id));
     }
-    let Some(file) = options.overrides.or(cx.overrides) else {
+    let Some(file) = options.overrides.clone().or(cx.overrides.clone()) else {
         say::error("there is no override file; name one with `overrides` in the anomaly transform");
         return Err(Exit::Failed);
     };
@@ -52,7 +53,32 @@ pub(super) fn run(args: &Args, enabled: bool) -> Result<Exit, Exit> {
         printable(&args.id),
         printable(&file.to_string_lossy())
     ));
+    let (set, _) = RuleSet::load(&options, &cx);
+    if let Some(waiting) = waiting(&set, &args.id) {
+        say::line(format!(
+            "It goes on without alerts of its own, for {waiting} waits for it; switch that off too if nobody is to be told"
+        ));
+    }
     Ok(Exit::Done)
+}
+
+/// The rules that keep one evaluated that is switched off.
+pub(super) fn waiting(set: &RuleSet, id: &str) -> Option<String> {
+    set.rule(id).filter(|rule| rule.feeds)?;
+    let waits = |rule: &&Arc<Rule>| {
+        let Kind::Temporal { stages, .. } = &rule.kind else {
+            return false;
+        };
+        let is_it = |stage: &Stage| matches!(stage, Stage::Rule(other) if **other == *id);
+        (rule.enabled || rule.feeds) && stages.iter().any(is_it)
+    };
+    let ids: Vec<&str> = set
+        .rules()
+        .iter()
+        .filter(waits)
+        .map(|rule| &*rule.id)
+        .collect();
+    (!ids.is_empty()).then(|| ids.join(", "))
 }
 
 /// The text with `enabled` of that rule set; everything else stays as it is written.

@@ -77,5 +77,12 @@ fn a_rule_is_switched_off_and_on_beside_the_data_of_a_configuration() {
     assert_eq!(call(&["enable", "PVR-201", "-c", config]), Exit::Done);
     assert!(enabled());
     assert_eq!(call(&["disable", "PVR-000", "-c", config]), Exit::Failed);
+    // What another rule waits for goes on without alerts of its own.
+    assert_eq!(call(&["disable", "PVR-103", "-c", config]), Exit::Done);
+    let set = from.load().unwrap();
+    let rule = set.rule("PVR-103").expect("a rule of the pack");
+    assert!(!rule.enabled && rule.feeds);
+    assert_eq!(switch::waiting(&set, "PVR-103").as_deref(), Some("PVR-106"));
+    assert_eq!(switch::waiting(&set, "PVR-201"), None);
     assert_eq!(call(&["list", "-c", config]), Exit::Done);
 }
