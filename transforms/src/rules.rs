@@ -141,6 +141,7 @@ impl RuleSet {
     /// Reads everything. What is wrong is told all at once, each at its place; a rule that cannot be loaded does not stop
     /// the others.
     pub fn load(options: &Options, cx: &LoadCx) -> (RuleSet, Diagnostics) {
+        Path::make_known();
         let loaded = load::load(options, cx);
         let mut set = RuleSet {
             rules: loaded.rules.into_iter().map(Arc::new).collect(),

@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use pipeline::{Event, Field, Value, ValueRef, fields};
 
+static RECORD: LazyLock<Field> = LazyLock::new(|| Field::new("pve.record"));
+
 /// Where something is looked up: an event, or one map of a list.
 #[derive(Clone, Copy)]
 pub(super) enum Root<'a> {
@@ -68,8 +70,12 @@ impl Path {
 
     /// Whether an event is the primary record of what happened.
     pub(super) fn is_primary(event: &Event) -> bool {
-        static RECORD: LazyLock<Field> = LazyLock::new(|| Field::new("pve.record"));
         event.str(*RECORD) == Some("primary")
+    }
+
+    /// Events that are read from JSON have a field only if it is known by then.
+    pub(super) fn make_known() {
+        LazyLock::force(&RECORD);
     }
 
     /// The first value of an event at this path.
