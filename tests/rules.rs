@@ -193,7 +193,7 @@ fn a_replay_says_what_a_changed_threshold_would_have_fired_and_explain_why_not()
     let (status, text) = ground.pvetrail(&explain);
     assert_eq!(status, Some(1), "{text}");
     assert!(
-        text.contains(r#"no   event.outcome = "success": found failure"#),
+        text.contains(r#"no   event.outcome = "success": found "failure""#),
         "{text}"
     );
     assert!(text.contains("it is no match"), "{text}");
@@ -263,4 +263,61 @@ path = "{}"
         log.contains("what is new is held against the search store"),
         "{log}"
     );
+}
+
+#[test]
+fn a_log_that_gets_shorter_is_a_critical_alert_about_that_file() {
+    let ground = Ground::new();
+    let log = ground.path("auth.log");
+    append(&log, "one line\nanother line\nand a third one\n");
+    ground.configure(&format!(
+        r#"
+[admin]
+address = "127.0.0.1:0"
+
+[sources.in]
+type = "file"
+include = ["{}"]
+
+[sources.self]
+type = "internal"
+
+[transforms.watch]
+type = "anomaly"
+inputs = ["self"]
+members = "/nowhere/.members"
+
+[sinks.rest]
+type = "blackhole"
+inputs = ["in", "watch"]
+
+[sinks.alerts]
+type = "file"
+inputs = ["watch.alerts"]
+path = "{}"
+"#,
+        log.display(),
+        ground.path("alerts.log").display()
+    ));
+    let program = ground.start();
+    ground.until("three lines are read", || {
+        ground.log().contains("metrics, health and reload")
+            && ground.metric("component_sent_events_total", "in") >= 3.0
+    });
+    std::fs::write(&log, "nothing happened\n").unwrap();
+    let alerts = || -> Vec<Value> {
+        let text = std::fs::read_to_string(ground.path("alerts.log")).unwrap_or_default();
+        let alerts = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        alerts
+            .filter(|alert: &Value| alert["rule"]["id"] == "PVR-902")
+            .collect()
+    };
+    ground.until("it is told", || !alerts().is_empty());
+    program.kill();
+    let alert = &alerts()[0];
+    assert_eq!(alert["pve"]["alert"]["severity"], "critical");
+    assert_eq!(alert["pve"]["object"]["id"], log.to_str().unwrap());
+    assert_eq!(alert["pve"]["object"]["type"], "file");
 }
