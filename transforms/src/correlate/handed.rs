@@ -4,7 +4,7 @@
 //!
 //! - state: the lanes by which tasks of a node came, at most [`MOST_LANES`] for each of at most [`MOST_NODES`] nodes
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use pipeline::pve::Upid;
 use pipeline::{LaneId, StateError, Time};
 
@@ -18,6 +18,8 @@ use super::{Correlate, GRACE};
 const MOST_NODES: usize = 1024;
 /// Most lanes of one node; the journal, the lists on the node, those of the API and its cluster log are four.
 const MOST_LANES: usize = 16;
+/// Where more are known, those of nodes that are forgotten go.
+const MOST_KNOWN: usize = 2 * MOST_NODES * MOST_LANES;
 /// A task waits at most so much longer for the lists of its node, and is then told without a claim. Lines wait longer.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
 /// Between two looks whether they have come.
@@ -49,16 +51,36 @@ impl Handed {
         };
         if !self.of.contains_key(node) {
             if self.of.len() >= MOST_NODES {
-                return;
+                self.forget_node();
             }
             self.of.insert(node.into(), Vec::new());
         }
         let Some(lanes) = self.of.get_mut(node) else {
             return;
         };
-        if !lanes.contains(&lane) && lanes.len() < MOST_LANES {
-            lanes.push(lane);
-            self.lanes.entry(lane).or_insert(seen_to);
+        if lanes.contains(&lane) {
+            return;
+        }
+        if lanes.len() >= MOST_LANES {
+            // Like those of connections that are long closed.
+            let seen = |lane: &LaneId| self.lanes.get(lane).copied();
+            if let Some(oldest) = (0..lanes.len()).min_by_key(|n| seen(&lanes[*n])) {
+                lanes.swap_remove(oldest);
+            }
+        }
+        lanes.push(lane);
+        self.lanes.entry(lane).or_insert(seen_to);
+        if self.lanes.len() > MOST_KNOWN {
+            let used: HashSet<LaneId> = self.of.values().flatten().copied().collect();
+            self.lanes.retain(|lane, _| used.contains(lane));
+        }
+    }
+
+    /// The node whose tasks were handed over longest ago makes room.
+    fn forget_node(&mut self) {
+        let oldest = self.of.keys().min_by_key(|node| self.to(node)).cloned();
+        if let Some(oldest) = oldest {
+            self.of.remove(&oldest);
         }
     }
 
@@ -127,5 +149,35 @@ impl Correlate {
         // The time in which the program stood still was nobody's delay.
         let since = Time(came).max(self.resumed.unwrap_or(Time::MIN));
         since.after(GRACE + PATIENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_that_are_gone_and_nodes_of_long_ago_make_room() {
+        let mut handed = Handed::default();
+        for n in 0..100 {
+            handed.hear(LaneId::new("handed", &n.to_string()), Time(n));
+            handed.brings("pve1");
+        }
+        assert_eq!(handed.to("pve1"), Some(Time(99)));
+        handed.hear(LaneId::new("handed", "99"), Time(120));
+        assert_eq!(handed.to("pve1"), Some(Time(120)));
+        assert_eq!(handed.of["pve1"].len(), MOST_LANES);
+        for n in 0..2 * MOST_NODES {
+            let lane = LaneId::new("handed", &format!("of {n}"));
+            handed.hear(lane, Time(1000 + n as i64));
+            handed.brings(&format!("node{n}"));
+        }
+        assert_eq!(handed.of.len(), MOST_NODES);
+        assert_eq!(handed.to("node5"), None);
+        let last = 2 * MOST_NODES - 1;
+        assert_eq!(
+            handed.to(&format!("node{last}")),
+            Some(Time(1000 + last as i64))
+        );
     }
 }
