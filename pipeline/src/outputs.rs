@@ -28,6 +28,9 @@ pub struct Outputs {
     pub(crate) suppressed: Vec<(String, u64)>,
     pub(crate) fired: Vec<(String, &'static str)>,
     pub(crate) rule_keys: Vec<(String, usize)>,
+    pub(crate) rule_degraded: Vec<(String, bool)>,
+    pub(crate) rule_evaluation: Option<std::time::Duration>,
+    pub(crate) watermark_lag: Option<std::time::Duration>,
     pub(crate) told: Vec<Told>,
     pub(crate) errors: u64,
 }
@@ -158,6 +161,21 @@ impl Outputs {
         self.rule_keys.push((rule.to_owned(), keys));
     }
 
+    /// Whether a rule gave something up lately to stay within its bounds.
+    pub fn rule_degraded(&mut self, rule: &str, degraded: bool) {
+        self.rule_degraded.push((rule.to_owned(), degraded));
+    }
+
+    /// All rules together took so long for one batch.
+    pub fn rules_took(&mut self, took: std::time::Duration) {
+        self.rule_evaluation = Some(took);
+    }
+
+    /// Event time lies so far behind the clock.
+    pub fn watermark_lag(&mut self, lag: std::time::Duration) {
+        self.watermark_lag = Some(lag);
+    }
+
     /// Moves the plain counts to the books.
     pub(crate) fn count(&mut self, metrics: &ComponentMetrics) {
         metrics.filtered.add(std::mem::take(&mut self.filtered));
@@ -172,6 +190,17 @@ impl Outputs {
         }
         for (rule, keys) in self.rule_keys.drain(..) {
             metrics.rule_state_keys.set([&rule], keys as f64);
+        }
+        for (rule, degraded) in self.rule_degraded.drain(..) {
+            metrics
+                .rule_degraded
+                .set([&rule], f64::from(u8::from(degraded)));
+        }
+        if let Some(took) = self.rule_evaluation.take() {
+            metrics.rule_evaluation.observe(took);
+        }
+        if let Some(lag) = self.watermark_lag.take() {
+            metrics.watermark_lag.set(lag.as_secs_f64());
         }
         for told in self.told.drain(..) {
             metrics.tell(told);

@@ -15,6 +15,7 @@ mod engine;
 mod judge;
 mod members;
 pub mod past;
+mod recent;
 #[cfg(test)]
 mod reference;
 mod replay;
@@ -23,6 +24,7 @@ mod saved;
 mod sequence;
 mod spec;
 mod store;
+mod terms;
 mod testing;
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,7 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pipeline::config::Severity;
 use pipeline::{
@@ -53,6 +56,10 @@ use write::{NAMES, Writer};
 const FUTURE: i64 = 120 * SECOND;
 /// What is repeated is told at most so often [ns].
 const PAUSE: i64 = 60 * SECOND;
+/// A rule that gave something up is `degraded` until nothing was for so many reports [reports, one a minute].
+const CALM: u32 = 60;
+/// One batch in so many is measured [batches].
+const MEASURED: u32 = 16;
 /// The output of alerts.
 const ALERTS: usize = 0;
 /// The list of the cluster's own addresses.
@@ -170,6 +177,7 @@ profile = "quiet""#;
             reported: Time::MIN,
             skewed: Time::MIN,
             evicted: 0,
+            batches: 0,
         }))
     }
 
@@ -237,6 +245,8 @@ struct Anomaly {
     reported: Time,
     skewed: Time,
     evicted: u64,
+    /// Batches so far.
+    batches: u32,
 }
 
 impl Anomaly {
@@ -383,6 +393,9 @@ impl Anomaly {
                     Time(to)
                 ));
             }
+            memory.calm += 1;
+            memory.degraded &= memory.calm <= CALM;
+            out.rule_degraded(&rule.id, memory.degraded);
             let lost = std::mem::take(&mut memory.evicted);
             if lost > 0 {
                 gone.push(format!("{} {lost}", rule.id));
@@ -422,13 +435,20 @@ impl Stateful for Anomaly {
         if !events.is_empty() {
             self.renew(out);
         }
+        self.batches = self.batches.wrapping_add(1);
+        let begun = (self.batches % MEASURED == 0 && !events.is_empty()).then(Instant::now);
         for event in events.iter_mut() {
             self.see(event, out);
+        }
+        if let Some(begun) = begun {
+            out.rules_took(begun.elapsed());
         }
         true
     }
 
     fn advance(&mut self, watermark: Time, out: &mut Outputs) {
+        let lag = out.now().0.saturating_sub(watermark.0);
+        out.watermark_lag(Duration::from_nanos(lag.max(0).unsigned_abs()));
         self.renew(out);
         self.engine.advance(watermark);
         self.tell(out);

@@ -81,6 +81,8 @@ macro_rules! component_metrics {
             pub api_poll_cursor: Gauges,
             /// What each rule remembers, by its id [things].
             pub rule_state_keys: Gauges,
+            /// Whether a rule gave something up lately to stay within its bounds, by its id [0 or 1].
+            pub rule_degraded: Gauges,
             health: HealthCell,
             teller: Teller,
         }
@@ -94,6 +96,7 @@ macro_rules! component_metrics {
                     $($histogram: Histogram::default(),)*
                     api_poll_cursor: Gauges::default(),
                     rule_state_keys: Gauges::default(),
+                    rule_degraded: Gauges::default(),
                     health: HealthCell::default(),
                     teller,
                 }
@@ -120,6 +123,11 @@ macro_rules! component_metrics {
                     self.rule_state_keys.each(|rule, value| {
                         let key = ("rule_state_keys", vec![("rule", rule.to_owned())]);
                         samples.gauge_of(key, "What a rule remembers.", value, Merge::Sum);
+                    });
+                    self.rule_degraded.each(|rule, value| {
+                        let key = ("rule_degraded", vec![("rule", rule.to_owned())]);
+                        let help = "1 while a rule finds less than there is: it gave something up to stay within its bounds.";
+                        samples.gauge_of(key, help, value, Merge::Max);
                     });
                     $({
                         let value = self.$gauge.get();
@@ -275,6 +283,8 @@ component_metrics! {
         source_lag = "source_lag_time_seconds" on USED, "From the time of an event to its reading.";
         /// From a request to its answer.
         http_rtt = "http_client_rtt_seconds" on USED, "From an HTTP request to its answer.";
+        /// What all rules together took for a batch of events; one batch in 16 is measured.
+        rule_evaluation = "rule_evaluation_seconds" on USED, "Time all rules together took for a batch of events, of one batch in 16.";
     }
 }
 

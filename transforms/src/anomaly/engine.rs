@@ -3,35 +3,35 @@
 mod alerts;
 mod matches;
 mod passing;
+mod room;
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
 
-use hashbrown::HashSet;
-use pipeline::{Event, EventId, Time};
+use pipeline::{Event, Time};
 
 use super::alert::{Alert, Told};
+use super::recent::Recent;
 use super::rows::Firing;
 use super::spec::{Cut, SECOND, Shape, Spec, Stamp, UNLESS, WITHOUT, Watched, feeds};
 use super::store::{Extra, Store};
+use super::terms::Terms;
 
 /// Open alerts of one rule; of what comes besides, one alert tells the number.
 pub(super) const MOST_OPEN: usize = 1_000;
-/// Ids of matches remembered, so that an event counts once [ids].
-const MOST_RECENT: usize = 65_536;
 /// Other rules one firing may reach through rules that feed rules.
 const DEEPEST: usize = 8;
-/// What a term costs [bytes].
-const TERM: usize = 48;
 
 /// What one rule remembers.
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) store: Store,
     /// First and last sight of each tuple.
-    pub(super) terms: hashbrown::HashMap<u64, (Stamp, i64)>,
-    /// First sight of each part that has to be known.
-    pub(super) known: hashbrown::HashMap<u64, Stamp>,
+    pub(super) terms: Terms,
+    /// The same of each part that has to be known.
+    pub(super) known: Terms,
+    /// Matches that were counted lately.
+    pub(super) recent: Recent,
     /// When it began to look [ns].
     pub(super) since: i64,
     pub(super) evicted: u64,
@@ -41,14 +41,10 @@ pub(super) struct Memory {
     /// Alerts of their own that wait for their end.
     pub(super) singles: VecDeque<(i64, std::sync::Arc<str>, Alert)>,
     pub(super) fired: HashMap<&'static str, u64>,
+    /// Something was given up or left out lately.
     pub(super) degraded: bool,
-}
-
-impl Memory {
-    /// Something was given up or left out: what the rule finds may be less than there is.
-    pub(super) fn degrade(&mut self) {
-        self.degraded = true;
-    }
+    /// For so many reports nothing was.
+    pub(super) calm: u32,
 }
 
 /// All rules.
@@ -63,8 +59,10 @@ pub(super) struct Engine {
     pub(super) incomplete: bool,
     /// Nothing is known of what comes later: nothing that is not there yet is missing [ns].
     pub(super) ends: i64,
-    recent: HashSet<(u32, EventId)>,
-    before: HashSet<(u32, EventId)>,
+    /// What may still grow before the sum of everything is taken again [bytes].
+    slack: usize,
+    /// Nothing can be given up any more.
+    full: bool,
     pub(super) told: Vec<Told>,
     key: String,
     firings: Vec<Firing>,
@@ -87,8 +85,8 @@ impl Engine {
             watermark: i64::MIN,
             incomplete: false,
             ends: i64::MAX,
-            recent: HashSet::new(),
-            before: HashSet::new(),
+            slack: budget,
+            full: false,
             told: Vec::new(),
             key: String::new(),
             firings: Vec::new(),
@@ -103,13 +101,15 @@ impl Engine {
             return;
         }
         let stamp = Stamp::new(at.0, event.id());
-        if !self.is_new(n, event.id()) {
-            return;
-        }
         if !self.is_in_time(n, stamp) {
             return;
         }
+        let before = self.memory[n].bytes();
+        if self.rules[n].spec.forgets_ids() && !self.memory[n].recent.is_new(stamp.id, stamp.time) {
+            return;
+        }
         self.play(n, roles, selections, stamp, event);
+        self.grew(self.memory[n].bytes().saturating_sub(before));
     }
 
     fn is_in_time(&mut self, n: usize, stamp: Stamp) -> bool {
@@ -124,28 +124,6 @@ impl Engine {
         }
         memory.since = memory.since.min(stamp.time);
         true
-    }
-
-    /// Whether the rule has not counted this event before.
-    fn is_new(&mut self, n: usize, id: EventId) -> bool {
-        let key = (n as u32, id);
-        if self.before.contains(&key) || !self.recent.insert(key) {
-            return false;
-        }
-        if self.recent.len() >= MOST_RECENT {
-            self.before = std::mem::take(&mut self.recent);
-        }
-        true
-    }
-
-    /// Matches that were counted lately: rule and id.
-    pub(super) fn recent(&self) -> impl Iterator<Item = &(u32, EventId)> {
-        self.before.iter().chain(&self.recent)
-    }
-
-    /// The rule has counted this event.
-    pub(super) fn remember(&mut self, n: usize, id: EventId) {
-        self.is_new(n, id);
     }
 
     fn play(&mut self, n: usize, roles: u64, selections: u64, stamp: Stamp, event: &Event) {
@@ -203,38 +181,6 @@ impl Engine {
             }
         }
         self.key = key;
-    }
-
-    /// Room for one group more.
-    fn make_room(&mut self, n: usize, spec: &Spec) -> bool {
-        if self.memory[n].store.len() >= spec.max_groups {
-            let memory = &mut self.memory[n];
-            memory.evicted += 1;
-            memory.degraded = true;
-            if !memory.store.evict() {
-                return false;
-            }
-        }
-        if self.bytes() >= self.budget {
-            let largest = (0..self.memory.len()).max_by_key(|n| self.memory[*n].store.bytes);
-            if let Some(largest) = largest {
-                let memory = &mut self.memory[largest];
-                memory.evicted += 1;
-                memory.degraded = true;
-                if !memory.store.evict() {
-                    return self.memory[n].store.len() < MOST_OPEN;
-                }
-            }
-        }
-        true
-    }
-
-    /// Memory of all rules together [bytes].
-    pub(super) fn bytes(&self) -> usize {
-        self.memory
-            .iter()
-            .map(|memory| memory.store.bytes + (memory.terms.len() + memory.known.len()) * TERM)
-            .sum()
     }
 
     /// After a group was used: when it wants to be looked at again, and what it costs.

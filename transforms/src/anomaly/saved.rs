@@ -9,10 +9,12 @@ use pipeline::StateError;
 use super::alert::Alert;
 use super::codec::{Put, Take};
 use super::engine::{Engine, Memory};
+use super::recent::Recent;
 use super::rows::{Row, Rows};
 use super::sequence::Sequence;
 use super::spec::{Grade, Stamp};
 use super::store::{Extra, Spike};
+use super::terms::Terms;
 
 /// The form of the state; another one is not read.
 const VERSION: u8 = 4;
@@ -31,13 +33,6 @@ pub(super) fn save(engine: &Engine, to: &mut Vec<u8>) {
         save_rule(memory, &mut put);
         let len = u32::try_from(put.0.len() - at - 4).unwrap_or(u32::MAX);
         put.0[at..at + 4].copy_from_slice(&len.to_le_bytes());
-    }
-    let mut recent: Vec<_> = engine.recent().collect();
-    recent.sort_unstable();
-    put.len(recent.len());
-    for (rule, id) in recent {
-        put.u32(*rule);
-        put.id(*id);
     }
 }
 
@@ -74,21 +69,9 @@ fn save_rule(memory: &Memory, put: &mut Put<'_>) {
             save_alert(alert, put);
         }
     }
-    put.len(memory.terms.len());
-    let mut terms: Vec<_> = memory.terms.iter().collect();
-    terms.sort_unstable_by_key(|seen| seen.0);
-    for (term, (first, last)) in terms {
-        put.u64(*term);
-        put.stamp(*first);
-        put.i64(*last);
-    }
-    put.len(memory.known.len());
-    let mut known: Vec<_> = memory.known.iter().collect();
-    known.sort_unstable_by_key(|seen| seen.0);
-    for (part, first) in known {
-        put.u64(*part);
-        put.stamp(*first);
-    }
+    memory.terms.save(put);
+    memory.known.save(put);
+    memory.recent.save(put);
     put.len(memory.singles.len());
     for (due, key, alert) in &memory.singles {
         put.i64(*due);
@@ -180,24 +163,15 @@ pub(super) fn load(engine: &mut Engine, from: &[u8]) -> Result<Vec<String>, Stat
     }
     engine.watermark = take.i64()?;
     let mut dropped = Vec::new();
-    let mut places = Vec::new();
     for _ in 0..take.len()? {
         let id = take.text()?;
         let meaning: [u8; 16] = take.array()?;
         let mut part = Take(take.slice()?);
         let place = engine.rules.iter().position(|rule| &*rule.spec.id == id);
         let same = place.filter(|place| engine.rules[*place].spec.meaning == meaning);
-        places.push(same);
         match same {
             Some(place) => load_rule(&mut engine.memory[place], &mut part)?,
             None => dropped.push(id.to_owned()),
-        }
-    }
-    for _ in 0..take.len()? {
-        let rule = take.u32()? as usize;
-        let id = take.id()?;
-        if let Some(Some(place)) = places.get(rule) {
-            engine.remember(*place, id);
         }
     }
     Ok(dropped)
@@ -235,14 +209,9 @@ fn load_rule(memory: &mut Memory, take: &mut Take<'_>) -> Result<(), StateError>
         memory.store.settle(slot);
         memory.store.ask(slot, due);
     }
-    for _ in 0..take.len()? {
-        let term = take.u64()?;
-        memory.terms.insert(term, (take.stamp()?, take.i64()?));
-    }
-    for _ in 0..take.len()? {
-        let part = take.u64()?;
-        memory.known.insert(part, take.stamp()?);
-    }
+    memory.terms = Terms::load(take)?;
+    memory.known = Terms::load(take)?;
+    memory.recent = Recent::load(take)?;
     for _ in 0..take.len()? {
         let due = take.i64()?;
         let key: Arc<str> = take.text()?.into();

@@ -184,6 +184,16 @@ impl Spec {
         !matches!(self.shape, Shape::Event { hold: None })
     }
 
+    /// Whether what it remembers of its matches does not say which they were.
+    pub(super) fn forgets_ids(&self) -> bool {
+        match &self.shape {
+            Shape::Event { hold } => hold.is_none(),
+            Shape::Window { measure, .. } => *measure != Measure::Distinct,
+            Shape::Spike { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Where the window of a time begins, for windows that do not slide.
     pub(super) fn bucket(&self, time: i64) -> (i64, i64) {
         let zone = match &self.cut {

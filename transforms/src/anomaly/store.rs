@@ -12,8 +12,8 @@ use super::rows::Rows;
 use super::sequence::Sequence;
 use super::spec::Stamp;
 
-/// What a group costs besides its key and its rows, with its places in the tables [bytes].
-const GROUP: usize = size_of::<Group>() + 96;
+/// What a group costs besides its key, its rows and its places in the tables [bytes].
+const GROUP: usize = size_of::<Group>() + 48;
 /// An open alert with its event, roughly [bytes].
 const ALERT: usize = size_of::<Alert>() + 2048;
 /// No place.
@@ -66,13 +66,14 @@ pub(super) struct Group {
 /// All groups of a rule.
 #[derive(Default)]
 pub(super) struct Store {
-    groups: Vec<Option<Group>>,
+    groups: Vec<Option<Box<Group>>>,
     free: Vec<u32>,
     by_key: HashMap<Arc<str>, u32>,
     /// Least and most recently touched.
     ends: Option<(u32, u32)>,
     due: BinaryHeap<Reverse<(i64, u32)>>,
-    pub(super) bytes: usize,
+    /// What the groups hold [bytes].
+    held: usize,
     pub(super) open: usize,
 }
 
@@ -86,11 +87,11 @@ impl Store {
     }
 
     pub(super) fn get(&self, slot: u32) -> Option<&Group> {
-        self.groups.get(slot as usize)?.as_ref()
+        self.groups.get(slot as usize)?.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Group> {
-        self.groups.get_mut(slot as usize)?.as_mut()
+        self.groups.get_mut(slot as usize)?.as_deref_mut()
     }
 
     /// All groups, those first that were touched longest ago.
@@ -105,7 +106,7 @@ impl Store {
 
     pub(super) fn add(&mut self, key: &str) -> u32 {
         let key: Arc<str> = key.into();
-        let group = Group {
+        let group = Box::new(Group {
             bytes: GROUP + key.len(),
             key: Arc::clone(&key),
             rows: Rows::default(),
@@ -114,8 +115,8 @@ impl Store {
             due: i64::MAX,
             before: NONE,
             behind: NONE,
-        };
-        self.bytes += group.bytes;
+        });
+        self.held += group.bytes;
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.groups[slot as usize] = Some(group);
@@ -178,7 +179,7 @@ impl Store {
         self.link(slot);
     }
 
-    /// Counts anew what a group holds, and asks for it to be looked at when it wants to.
+    /// Counts anew what a group holds.
     pub(super) fn settle(&mut self, slot: u32) {
         let Some(group) = self.groups.get_mut(slot as usize).and_then(Option::as_mut) else {
             return;
@@ -196,7 +197,7 @@ impl Store {
             .as_ref()
             .map_or(0, |alert| ALERT + alert.values.len() * 16);
         let bytes = GROUP + group.key.len() + group.rows.bytes() + extra + alert;
-        self.bytes = self.bytes - group.bytes + bytes;
+        self.held = self.held - group.bytes + bytes;
         group.bytes = bytes;
     }
 
@@ -209,6 +210,30 @@ impl Store {
             group.due = due;
             self.due.push(Reverse((due, slot)));
         }
+        if self.due.len() > 64 + 2 * self.by_key.len() {
+            self.forget_asked();
+        }
+    }
+
+    /// Times that were asked for by groups that are gone, or have asked for an earlier one, need not be held.
+    #[cold]
+    fn forget_asked(&mut self) {
+        let slots = self.groups.iter().zip(0..);
+        self.due = slots
+            .filter_map(|(group, slot)| {
+                let due = group.as_ref()?.due;
+                (due < i64::MAX).then_some(Reverse((due, slot)))
+            })
+            .collect();
+    }
+
+    /// Everything it holds [bytes].
+    pub(super) fn bytes(&self) -> usize {
+        self.held
+            + self.due.capacity() * size_of::<Reverse<(i64, u32)>>()
+            + (self.groups.capacity() * size_of::<Option<Box<Group>>>())
+            + self.free.capacity() * size_of::<u32>()
+            + self.by_key.allocation_size()
     }
 
     /// The next group whose time is up.
@@ -229,14 +254,17 @@ impl Store {
         None
     }
 
-    pub(super) fn remove(&mut self, slot: u32) -> Option<Group> {
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Box<Group>> {
         self.unlink(slot);
         let group = self.groups.get_mut(slot as usize)?.take()?;
         self.by_key.remove(&group.key);
-        self.bytes -= group.bytes;
+        self.held -= group.bytes;
         self.free.push(slot);
         if self.by_key.is_empty() {
-            self.due.clear();
+            (self.due, self.groups, self.free) = Default::default();
+        }
+        if self.by_key.capacity() > 64 && self.by_key.capacity() / 8 > self.by_key.len() {
+            self.by_key.shrink_to(self.by_key.len() * 2);
         }
         Some(group)
     }

@@ -124,7 +124,7 @@ impl Engine {
             return;
         }
         let memory = &mut self.memory[n];
-        if memory.store.open + memory.singles.len() >= MOST_OPEN {
+        if self.full || memory.store.open + memory.singles.len() >= MOST_OPEN {
             return self.overflow(n, firing, around);
         }
         let id = alert::id(&self.cluster, &spec.id, &key, firing.at.id);

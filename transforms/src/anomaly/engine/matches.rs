@@ -4,14 +4,12 @@ use std::collections::VecDeque;
 
 use pipeline::Event;
 
-use super::{Engine, Memory, horizon, single};
+use super::{Engine, horizon, single};
 use crate::anomaly::rows::{Firing, Row};
 use crate::anomaly::sequence::Sequence;
 use crate::anomaly::spec::{Cut, Measure, Shape, Spec, Stamp, Watched};
 use crate::anomaly::store::{Extra, Spike};
 
-/// Terms one rule remembers [terms].
-const MOST_TERMS: usize = 200_000;
 /// A spike needs so many windows behind it.
 const LEAST_WINDOWS: i64 = 24;
 
@@ -156,18 +154,16 @@ impl Engine {
                 };
                 let only_seen = role == usize::MAX;
                 let was_known = !known
-                    || rule.judge.known(event).is_some_and(|part| {
-                        let first = memory.known.entry(part).or_insert(stamp);
-                        let before = *first < stamp;
-                        *first = (*first).min(stamp);
-                        before
-                    });
+                    || rule
+                        .judge
+                        .known(event)
+                        .is_some_and(|part| memory.known.see(part, stamp) < stamp);
                 let warm = stamp.time.saturating_sub(memory.since) < *warmup;
-                let (first, last) = memory
-                    .terms
-                    .get(&term)
-                    .copied()
-                    .unwrap_or((stamp, i64::MIN));
+                let (first, last) = match memory.terms.seen(term) {
+                    Some((first, i64::MAX)) => (first, stamp.time),
+                    Some(seen) => seen,
+                    None => (stamp, i64::MIN),
+                };
                 let (mut fires, mut instead_of) = (false, None);
                 let mut seen = (first.min(stamp), last.max(stamp.time));
                 if last == i64::MIN || stamp.time.saturating_sub(last) >= *history {
@@ -177,16 +173,14 @@ impl Engine {
                     fires = true;
                     instead_of = Some(first);
                 }
-                memory.terms.insert(term, seen);
+                memory.terms.put(term, seen.0, seen.1);
                 if fires && was_known && !warm && !only_seen {
                     firings.push(Firing {
                         instead_of,
                         ..single(stamp)
                     });
                 }
-                if memory.terms.len() > MOST_TERMS.min(spec.max_groups.saturating_mul(4)) {
-                    forget_terms(memory);
-                }
+                self.bound_terms(n, spec);
             }
             Shape::Spike {
                 min,
@@ -245,31 +239,15 @@ impl Engine {
         stamp: Stamp,
     ) {
         let memory = &mut self.memory[n];
-        let seen = memory.terms.entry(term).or_insert((stamp, stamp.time));
-        *seen = (seen.0.min(stamp), seen.1.max(stamp.time));
+        memory.terms.see(term, stamp);
         if let Some(part) = part {
-            let first = memory.known.entry(part).or_insert(stamp);
-            *first = (*first).min(stamp);
+            memory.known.see(part, stamp);
         }
         // So far back it has looked, as it were.
         memory.since = memory.since.min(stamp.time);
-        if memory.terms.len() > MOST_TERMS.min(self.rules[n].spec.max_groups.saturating_mul(4)) {
-            forget_terms(memory);
-        }
+        let spec = std::sync::Arc::clone(&self.rules[n].spec);
+        self.bound_terms(n, &spec);
     }
-}
-
-/// Half of the terms seen longest ago.
-fn forget_terms(memory: &mut Memory) {
-    let mut times: Vec<i64> = memory.terms.values().map(|seen| seen.1).collect();
-    let middle = times.len() / 2;
-    let (_, edge, _) = times.select_nth_unstable(middle);
-    let edge = *edge;
-    let before = memory.terms.len();
-    memory.terms.retain(|_, seen| seen.1 > edge);
-    memory.known.retain(|_, first| first.time > edge);
-    memory.evicted += (before - memory.terms.len()) as u64;
-    memory.degraded = true;
 }
 
 /// Whether a window is a spike over those before it.

@@ -18,8 +18,16 @@ impl Engine {
             return;
         }
         self.watermark = watermark.0;
+        if self.full {
+            self.fit();
+        }
         for n in 0..self.rules.len() {
             self.expect(n);
+            let spec = &self.rules[n].spec;
+            if spec.minds_lateness() {
+                let edge = watermark.0.saturating_sub(spec.lateness);
+                self.memory[n].recent.forget(edge);
+            }
             while let Some(slot) = self.memory[n].store.pop(watermark.0) {
                 self.look(n, slot);
             }
