@@ -245,6 +245,18 @@ impl SourceOut {
         self.hand_over(Batch::empty(mark, Ack::nobody()), 0).await
     }
 
+    /// There is more to read than anybody behind this source has heard of, so that no lane of it tells how far it has come.
+    /// Say [`idle`](Self::idle) of the same lane when that is over, and then once a second.
+    pub async fn unheard(&mut self, lane: LaneId) -> Result<(), Stopped> {
+        let mark = Mark {
+            lane,
+            start: self.start,
+            seen_to: self.clock.now(),
+            idle: false,
+        };
+        self.hand_over(Batch::empty(mark, Ack::nobody()), 0).await
+    }
+
     async fn hand_over(&mut self, batch: Batch, text: usize) -> Result<(), Stopped> {
         if self.tracker.has_failed() {
             // Dropped unanswered: the source starts again from what is stored, and reads this again.

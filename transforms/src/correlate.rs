@@ -23,6 +23,7 @@ mod login;
 mod look;
 mod members;
 mod names;
+mod old;
 mod pool;
 mod refine;
 mod relay;
@@ -224,6 +225,8 @@ struct Correlate {
     /// Tasks that wait, by when it is up. Lists of tasks are read every few seconds, and of a short one only the end is seen:
     /// that everything up to now was handed over does not mean that every task up to now is known.
     ripe: BTreeMap<(Time, u64), Due>,
+    /// Lines of old files, which need not wait for our own clock.
+    old: old::Old,
     /// What is forgotten, and when: one list for each of the times that something is remembered (and one for
     /// [`AGAIN`]), the next in front.
     forget: [VecDeque<(Time, Due)>; 5],
@@ -296,6 +299,14 @@ impl Stateful for Correlate {
         self.begin(out);
         self.watermark = self.watermark.max(Some(watermark));
         self.expire(out);
+    }
+
+    fn by_reading(&self) -> bool {
+        true
+    }
+
+    fn read_to(&mut self, at: Time, out: &mut Outputs) {
+        self.old_read_to(at, out);
     }
 
     fn save(&self, to: &mut Vec<u8>) {

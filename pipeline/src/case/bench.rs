@@ -411,6 +411,8 @@ impl Stage {
                     type_name: node.type_name,
                     // Nothing is ever written there: the steps are pretended.
                     folder: PathBuf::from("/nonexistent/pvetrail-case"),
+                    // Everything is handed over in order of time here, by a clock of its own.
+                    sources: Vec::new(),
                     inputs: node.inputs.iter().map(ToString::to_string).collect(),
                     outputs: node.outputs.len(),
                     interval: crate::state::INTERVAL,

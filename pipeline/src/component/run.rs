@@ -52,6 +52,13 @@ pub trait Stateful: Send {
     /// Said before [`advance`](Self::advance), where event time is that of events: whether a lane that used to speak has been
     /// silent for so long that it is left out.
     fn incomplete(&mut self, _incomplete: bool) {}
+    /// Whether it wants to hear, by [`read_to`](Self::read_to), how far files that are read from long ago have come.
+    fn by_reading(&self) -> bool {
+        false
+    }
+    /// Nothing that the sources still hand over is of an earlier time than `at`, by the times of events: files are read past
+    /// it in order, and whatever else there is has nothing more to read. Not said while a source has not spoken yet.
+    fn read_to(&mut self, _at: Time, _out: &mut Outputs) {}
     /// The saved state was of no use and is kept aside: it begins without memory.
     fn forgotten(&mut self, _why: &str, _out: &mut Outputs) {}
     /// Wall time has moved on: called with every batch and about once a second, whatever event time does. What it sends

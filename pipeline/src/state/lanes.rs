@@ -48,6 +48,8 @@ pub(super) struct Lane {
     idle: bool,
     /// It has said so before.
     live: bool,
+    /// An event came later than it may behind others of its lane.
+    unsorted: bool,
 }
 
 /// All lanes of one component.
@@ -59,6 +61,8 @@ pub(super) struct Lanes {
     active: Duration,
     last: Option<Time>,
     watermark: Option<Time>,
+    /// Every source has spoken.
+    all_spoke: bool,
     generations: VecDeque<Generation>,
     ids: usize,
 }
@@ -102,6 +106,7 @@ impl Lanes {
             bound: Duration::ZERO,
             idle: false,
             live: false,
+            unsorted: false,
         });
         self.by_id.insert((input, id), place);
         place
@@ -215,12 +220,39 @@ impl Lanes {
             return;
         };
         lane.bound = bound(first);
-        let newest = events
-            .iter()
-            .map(Event::timestamp)
-            .map(|at| if at > now.after(FUTURE) { now } else { at })
-            .max();
-        lane.newest = lane.newest.max(newest.unwrap_or(Time::MIN));
+        let (bound, future) = (lane.lateness(), now.after(FUTURE));
+        for event in events {
+            let at = event.timestamp();
+            let at = if at > future { now } else { at };
+            lane.unsorted |= at.0 < lane.newest.0.saturating_sub(bound);
+            lane.newest = lane.newest.max(at);
+        }
+    }
+
+    /// Up to which time of events nothing more will come; `None` while one of `sources` has not spoken, or a lane has more to
+    /// read of which nobody knows how old it is.
+    pub(super) fn read_to(&mut self, sources: &[String]) -> Option<Time> {
+        let spoke = |source: &String| self.lanes.iter().any(|lane| *lane.id.source() == **source);
+        self.all_spoke |= !sources.is_empty() && sources.iter().all(spoke);
+        if !self.all_spoke {
+            return None;
+        }
+        let mut least = None::<Time>;
+        for lane in &self.lanes {
+            let silent = self.active - lane.heard;
+            if lane.seen_to == NO_OPINION || silent > if lane.live { UNREADABLE } else { SILENCE } {
+                continue;
+            }
+            let in_order = lane.applied > 0 && !lane.unsorted && lane.newest > Time::MIN;
+            let at = match lane.idle {
+                true => lane.seen_to,
+                false if in_order => lane.newest,
+                false => return None,
+            };
+            let at = Time(at.0.saturating_sub(lane.lateness()));
+            least = Some(least.map_or(at, |held| held.min(at)));
+        }
+        least
     }
 
     /// The new watermark in the time of events, if it has moved, and whether a lane is left out that used to speak.
@@ -236,8 +268,7 @@ impl Lanes {
                 continue;
             }
             let at = if lane.idle { lane.seen_to } else { lane.newest };
-            let bound = i64::try_from(lane.bound.max(LEAST_BOUND).as_nanos()).unwrap_or(i64::MAX);
-            let at = Time(at.0.saturating_sub(bound));
+            let at = Time(at.0.saturating_sub(lane.lateness()));
             least = Some(least.map_or(at, |held| held.min(at)));
         }
         let least = least.filter(|least| least.0 > i64::MIN / 2)?;
@@ -300,6 +331,13 @@ impl Lanes {
             });
         }
         restored
+    }
+}
+
+impl Lane {
+    /// How late its events may come [ns].
+    fn lateness(&self) -> i64 {
+        i64::try_from(self.bound.max(LEAST_BOUND).as_nanos()).unwrap_or(i64::MAX)
     }
 }
 
@@ -371,6 +409,38 @@ mod tests {
             last = lanes.advance_dated().or(last);
         }
         assert_eq!(last, Some((at(1389), true)), "b fell silent");
+    }
+
+    #[test]
+    fn old_files_are_read_to_where_the_slowest_stands_once_every_source_has_spoken() {
+        let event = |secs: i64| {
+            let mut event = Event::new(EventId::default(), at(secs));
+            event.set_ordinal(secs as u64);
+            event
+        };
+        let sources = ["files".to_owned(), "tasks".to_owned()];
+        let mut lanes = Lanes::default();
+        let read = |lanes: &mut Lanes, key: &str, secs: &[i64]| {
+            let place = lanes.hear(0, LaneId::new("files", key), at(9000), at(9000));
+            let events: Vec<Event> = secs.iter().map(|secs| event(*secs)).collect();
+            events.iter().for_each(|event| {
+                lanes.knows(place, event, at(9000));
+            });
+            lanes.date(place, &events, false, at(9000));
+            lanes.read_to(&sources)
+        };
+        assert_eq!(read(&mut lanes, "a", &[500]), None, "the tasks are unread");
+        let tasks = lanes.hear(0, LaneId::new("tasks", "pve1"), at(9000), at(9000));
+        assert_eq!(read(&mut lanes, "a", &[510]), None, "and have no order");
+        lanes.date(tasks, &[], true, at(9000));
+        assert_eq!(read(&mut lanes, "a", &[520]), Some(at(510)));
+        assert_eq!(read(&mut lanes, "b", &[100, 95]), Some(at(90)));
+        assert_eq!(read(&mut lanes, "b", &[600]), Some(at(510)));
+        assert_eq!(
+            read(&mut lanes, "b", &[610, 590, 611]),
+            None,
+            "a file without order tells nothing"
+        );
     }
 
     #[test]

@@ -56,6 +56,7 @@ impl Stage {
             id: id.to_owned(),
             type_name: "counting",
             folder: folder.to_owned(),
+            sources: Vec::new(),
             inputs: vec!["main".to_owned(), "made".to_owned()],
             outputs: 1,
             interval: Duration::from_secs(2),

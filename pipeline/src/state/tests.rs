@@ -65,6 +65,7 @@ fn setup(folder: &Path, type_name: &'static str) -> Setup {
         id: "count".to_owned(),
         type_name,
         folder: folder.to_owned(),
+        sources: Vec::new(),
         inputs: vec!["a".to_owned(), "b".to_owned()],
         outputs: 0,
         interval: Duration::from_secs(30),

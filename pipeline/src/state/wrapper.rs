@@ -34,6 +34,8 @@ pub struct Setup {
     pub type_name: &'static str,
     /// Where snapshots are kept; the file is called after the id.
     pub folder: PathBuf,
+    /// The sources whose events come here, by way of whatever stands between.
+    pub sources: Vec<String>,
     /// Names of the inputs, as the configuration lists them; [`Wrapper::feed`] takes their places.
     pub inputs: Vec<String>,
     /// Number of named outputs.
@@ -91,6 +93,8 @@ pub struct Wrapper {
     lanes: Lanes,
     /// The transform wants event time to be that of events.
     dated: bool,
+    /// It wants to know how far old files have been read.
+    reads: bool,
     wake: Arc<Notify>,
     book: Arc<Book>,
     /// Lane of what the transform makes.
@@ -140,6 +144,7 @@ impl Wrapper {
         let mut wrapper = Wrapper {
             path,
             dated: transform.by_event_time(),
+            reads: transform.by_reading(),
             transform,
             lanes: Lanes::default(),
             book: Book::new(&wake),
@@ -196,7 +201,7 @@ impl Wrapper {
         let lanes = &mut self.lanes;
         events.retain(|event| !lanes.knows(lane, event, now));
         self.counts.replayed += (received - events.len()) as u64;
-        if self.dated {
+        if self.dated || self.reads {
             self.lanes.date(lane, &events, batch.mark.idle, now);
         }
         if batch.mark.seen_to != NO_OPINION {
@@ -274,6 +279,11 @@ impl Wrapper {
 
     /// Tells the transform how far event time has come.
     fn advance(&mut self, out: &mut Outputs) {
+        if self.reads
+            && let Some(at) = self.lanes.read_to(&self.setup.sources)
+        {
+            self.transform.read_to(at, out);
+        }
         if self.dated {
             if let Some((watermark, incomplete)) = self.lanes.advance_dated() {
                 self.transform.incomplete(incomplete);

@@ -72,6 +72,26 @@ impl Node {
             .collect()
     }
 
+    /// The sources whose events come here, by way of whatever stands between.
+    pub(crate) fn sources(&self) -> Vec<String> {
+        let (mut open, mut seen) = (vec![self.id.clone()], Vec::new());
+        while let Some(id) = open.pop() {
+            if seen.contains(&id) {
+                continue;
+            }
+            let inputs = self.graph.node(&id).map(|node| &node.inputs[..]);
+            open.extend(
+                inputs
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|input| input.id.clone()),
+            );
+            seen.push(id);
+        }
+        let sources = self.graph.sources.iter().map(|source| source.id.clone());
+        sources.filter(|source| seen.contains(source)).collect()
+    }
+
     fn config(&self) -> &crate::config::Node {
         self.graph
             .node(&self.id)

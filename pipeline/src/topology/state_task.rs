@@ -47,6 +47,7 @@ impl StateTask {
             id: node.id.clone(),
             type_name: node.type_name,
             folder: data_dir.join("state"),
+            sources: node.sources(),
             inputs: node.inputs(),
             outputs: node.ports.named.len(),
             interval: crate::state::INTERVAL,

@@ -152,6 +152,19 @@ impl Files {
             .filter_map(|follow| Some((follow.lane.as_ref()?, follow.lines.offset())))
     }
 
+    /// Logs that are there to be read, and of how many of them nothing has been read yet.
+    pub(crate) fn unheard(&self, now: Duration) -> (usize, usize) {
+        let logs = self.follows.chunk_by(|a, b| a.family == b.family);
+        let unheard = |log: &[Follow]| {
+            log.iter().all(|follow| follow.lane.is_none())
+                && log
+                    .iter()
+                    .any(|follow| follow.pending && follow.retry <= now)
+        };
+        let unheard = logs.clone().filter(|log| unheard(log)).count();
+        (logs.count(), unheard)
+    }
+
     /// Is it anybody's turn?
     pub(crate) fn next_is_ready(&self, now: Duration) -> bool {
         (0..self.follows.len()).any(|at| self.may_go(at, now))

@@ -68,6 +68,7 @@ impl Source for File {
             began: Instant::now(),
             lanes: HashMap::new(),
             counted: Counts::default(),
+            unheard: None,
         };
         // To be told to stop is how every run ends; what has not been answered is read again in the next.
         let Err(Stopped) = run.run().await;
@@ -84,6 +85,8 @@ struct Run<'a> {
     began: Instant,
     lanes: HashMap<LaneKey, Lane>,
     counted: Counts,
+    /// Tells that there are logs of which nothing has been read.
+    unheard: Option<LaneId>,
 }
 
 /// What a lane is to the engine.
@@ -101,6 +104,12 @@ impl Run<'_> {
             let looked = Instant::now();
             let now = self.began.elapsed();
             self.files.poll(now, self.out.now().0, hint == Hint::Scan);
+            if self.lanes.is_empty() && self.unheard.is_none() && self.files.unheard(now).0 > 1 {
+                // Each of them is a lane that nobody knows before its first line.
+                let lane = self.out.lane("(all)");
+                self.unheard = Some(lane);
+                self.out.unheard(lane).await?;
+            }
             while let Some(ready) = self.files.next(now) {
                 self.read(&ready).await?;
                 // A long backlog must not hide a rotation.
@@ -190,7 +199,10 @@ impl Run<'_> {
             .into_iter()
             .filter_map(|lane| self.lanes.get(lane).map(|lane| lane.id))
             .collect();
-        for lane in idle {
+        let all = self
+            .unheard
+            .filter(|_| self.files.unheard(self.began.elapsed()).1 == 0);
+        for lane in idle.into_iter().chain(all) {
             self.out.idle(lane).await?;
         }
         Ok(())

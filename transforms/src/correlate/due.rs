@@ -19,14 +19,17 @@ pub(super) enum Due {
 }
 
 impl Correlate {
-    /// Something is up when everything that was there `wait` seconds after now has been handed over.
-    pub(super) fn push_due(&mut self, now: Time, wait: u64, due: Due) {
+    /// Something is up when everything that was there `wait` seconds after now has been handed over. Gives its place among
+    /// what waits.
+    pub(super) fn push_due(&mut self, now: Time, wait: u64, due: Due) -> (Time, u64) {
         let at = now.after(std::time::Duration::from_secs(wait));
         let no = self.next();
-        match due {
-            Due::Task(_) => self.ripe.insert((at.after(GRACE), no), due),
-            _ => self.due.insert((at, no), due),
+        let (waiting, at) = match due {
+            Due::Task(_) => (&mut self.ripe, at.after(GRACE)),
+            _ => (&mut self.due, at),
         };
+        waiting.insert((at, no), due);
+        (at, no)
     }
 
     pub(super) fn push_forget(&mut self, now: Time, due: Due) {
@@ -115,6 +118,7 @@ impl Correlate {
                     self.push_forget(now, Due::ForgetChange(no));
                 }
                 Due::Line(no) => {
+                    self.old.remove(no);
                     self.line_due(no, forced, out);
                     if let Some(mut event) = self.take_event(no) {
                         // Whoever was taken for its author has told it otherwise.

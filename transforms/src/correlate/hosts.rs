@@ -147,6 +147,11 @@ impl Hosts {
         std::mem::take(&mut self.crowded)
     }
 
+    /// Whether there may be other nodes than one, whose clocks are not the same.
+    pub(super) fn are_several(&self) -> bool {
+        self.logs.len() > 1 || self.knows_members()
+    }
+
     /// Whether any address of a node is known.
     pub(super) fn knows_members(&self) -> bool {
         !self.members.is_empty()

@@ -221,7 +221,7 @@ impl Correlate {
                 ..line
             },
         );
-        self.push_due(out.now(), wait, Due::Line(no));
+        self.push_line(out.now(), wait, no);
         self.bound(out);
     }
 

@@ -6,6 +6,7 @@ mod clocks;
 mod handed;
 mod logins;
 mod made;
+mod old;
 mod relays;
 mod state;
 mod tasks;
