@@ -76,7 +76,7 @@ pub struct Ocsf {
 #[derive(Debug)]
 pub struct Catalogue {
     rows: Vec<Row>,
-    by_code: HashMap<String, usize>,
+    by_code: hashbrown::HashMap<String, usize>,
     sentences: Vec<Sentences>,
 }
 
@@ -120,7 +120,7 @@ impl Catalogue {
     /// Reads a catalogue and holds it to its own rules.
     pub fn parse(text: &str) -> Result<Catalogue, String> {
         let file: File = toml::from_str(text).map_err(|why| why.to_string())?;
-        let mut by_code = HashMap::new();
+        let mut by_code = hashbrown::HashMap::new();
         let mut sentences = Vec::with_capacity(file.event.len());
         let mut by_meaning = HashMap::new();
         for (n, row) in file.event.iter().enumerate() {

@@ -42,7 +42,9 @@ pub use component::{
     TransformConfig, Workers, WriteError, Written,
 };
 pub use config::{Diagnostics, Env, Graph, Language, OutputRef, SystemEnv, load};
-pub use event::{Buffer, Event, EventId, Field, JsonWriter, Preset, Span, Value, ValueRef, fields};
+pub use event::{
+    Buffer, Event, EventId, Field, JsonWriter, Preset, Shared, Span, Value, ValueRef, fields,
+};
 pub use events::Events;
 pub use lines::{LineBatch, LineConstants, LineFacts, LineIds};
 pub use mark::{LaneId, Mark};

@@ -7,6 +7,7 @@
 //! - the line itself goes to `event.original`; `message` becomes the sentence of the catalogue
 
 mod access;
+mod addresses;
 mod auth;
 mod cluster;
 mod config;

@@ -5,7 +5,6 @@
 
 mod line;
 
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use super::Catalogue;
@@ -277,8 +276,8 @@ impl<'a> Say<'a> {
     }
 
     fn number(&mut self, before: &str, number: i64) {
-        // Writing into a string cannot fail.
-        let _ = write!(self.out, "{before}{number}");
+        self.out.push_str(before);
+        self.out.push_str(itoa::Buffer::new().format(number));
     }
 
     fn user(&mut self) {

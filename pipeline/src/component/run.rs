@@ -56,8 +56,8 @@ pub trait Stateful: Send {
     fn by_reading(&self) -> bool {
         false
     }
-    /// Nothing that the sources still hand over is of an earlier time than `at`, by the times of events: files are read past
-    /// it in order, and whatever else there is has nothing more to read. Not said while a source has not spoken yet.
+    /// Nothing that is still handed over is of an earlier time than `at`, by the times of events: the one file that there is
+    /// has been read past it in order. Not said where there is more than one.
     fn read_to(&mut self, _at: Time, _out: &mut Outputs) {}
     /// The saved state was of no use and is kept aside: it begins without memory.
     fn forgotten(&mut self, _why: &str, _out: &mut Outputs) {}

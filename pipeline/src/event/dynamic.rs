@@ -7,6 +7,7 @@ impl Event {
     /// Sets `key`, a name that came from data, in the map that `parent` holds. Such names are never interned. Fields below
     /// `parent` stay as they are, but for one of this very name.
     pub fn set_dynamic(&mut self, parent: Field, key: &str, value: Value) {
+        self.ungroup();
         let path = format!("{parent}.{key}");
         if Field::known(&path) || Field::known_below(&path) {
             self.remove_path(&path);
@@ -24,7 +25,7 @@ impl Event {
         self.clear_way(parent, false);
         if self.slots.len() < MAX_FIELDS {
             let map = Value::Map(vec![(key.to_owned(), value)]);
-            self.slots.push(Slot::owned(parent, self.owned.len(), &map));
+            self.slots.push(Slot::owned(parent, self.owned.len()));
             self.owned.push(map);
         }
     }
@@ -65,6 +66,7 @@ impl Event {
     }
 
     fn remove_path(&mut self, path: &str) {
+        self.ungroup();
         self.slots.retain(|held| {
             let below = held.field.path().strip_prefix(path);
             !below.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -73,6 +75,7 @@ impl Event {
     }
 
     pub(super) fn clear_below(&mut self, field: Field) {
+        self.ungroup_for(field);
         let slots = &mut self.slots;
         field.with_relatives(|relatives| {
             slots.retain(|held| !relatives.below.contains(&held.field));
@@ -114,7 +117,7 @@ impl Event {
             if self.slots.len() < MAX_FIELDS {
                 // No name from data: it is the beginning of a known one.
                 let field = Field::new(&path);
-                self.slots.push(Slot::owned(field, self.owned.len(), &map));
+                self.slots.push(Slot::owned(field, self.owned.len()));
                 self.owned.push(map);
             }
         }

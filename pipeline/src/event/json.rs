@@ -30,6 +30,8 @@ pub struct JsonWriter {
 const MOST_SHAPES: usize = 4096;
 
 struct Shape {
+    /// What the event shares with others, and where it stands.
+    shared: (usize, u16),
     keys: Vec<u64>,
     steps: Vec<Step>,
     tail: Piece,
@@ -112,9 +114,11 @@ impl JsonWriter {
 
     #[inline]
     fn shape(&mut self, event: &Event) -> usize {
+        let shared = shared(event);
         let fits = |place: usize| {
             self.shapes.get(place).is_some_and(|shape| {
-                shape.keys.len() == event.slots.len()
+                shape.shared == shared
+                    && shape.keys.len() == event.slots.len()
                     && shape
                         .keys
                         .iter()
@@ -126,8 +130,9 @@ impl JsonWriter {
             return self.last;
         }
         // Keys are numbers of fields and constants, none of them an attacker's choice.
-        let hash = event.slots.iter().fold(0_u64, |hash, slot| {
-            (hash.rotate_left(5) ^ slot.key()).wrapping_mul(0x517c_c1b7_2722_0a95)
+        // Their order is not in the sum; it is looked at where the sums are equal.
+        let hash = event.slots.iter().fold(shared.0 as u64, |hash, slot| {
+            hash.wrapping_add(slot.key().wrapping_mul(0x517c_c1b7_2722_0a95))
         });
         let known = self.by_hash.get(&hash);
         let known = known.and_then(|places| places.iter().copied().find(|place| fits(*place)));
@@ -146,10 +151,12 @@ impl JsonWriter {
             (fields::TIMESTAMP.path(), What::Timestamp, true),
             (fields::EVENT_ID.path(), What::Id, true),
         ];
-        parts.extend(event.slots.iter().enumerate().map(|(n, slot)| {
+        let (before, behind) = (usize::from(event.group_at), event.shared_len());
+        parts.extend(event.all_slots().enumerate().map(|(n, slot)| {
             let what = match slot.kind {
                 Kind::Constant => What::Constant(slot.number() as usize),
-                _ => What::Slot(n),
+                _ if n < before => What::Slot(n),
+                _ => What::Slot(n - behind),
             };
             (slot.field.path(), what, slot.is_text())
         }));
@@ -163,6 +170,7 @@ impl JsonWriter {
         let place = self.shapes.len();
         self.by_hash.entry(hash).or_default().push(place);
         self.shapes.push(Shape {
+            shared: shared(event),
             keys,
             steps: skeleton.steps,
             tail: Piece::new(&skeleton.lead),
@@ -182,6 +190,15 @@ impl JsonWriter {
             .as_ref()
             .is_none_or(|only| only.iter().any(covers))
             && !self.except.iter().any(covers)
+    }
+}
+
+/// What the event shares with others, as a number, and where it stands.
+#[inline]
+fn shared(event: &Event) -> (usize, u16) {
+    match event.group {
+        Some(group) => (std::ptr::from_ref(group).addr(), event.group_at),
+        None => (0, 0),
     }
 }
 
@@ -307,7 +324,15 @@ fn write_slot(
     let text = match slot.kind {
         Kind::Span => buffer.get(slot.as_span().range()).unwrap_or_default(),
         Kind::Inline => slot.inline_bytes(),
-        Kind::OwnedStr => event.value(slot).as_str().unwrap_or_default().as_bytes(),
+        Kind::OwnedStr => {
+            let range = slot.as_span().range();
+            event.texts.as_bytes().get(range).unwrap_or_default()
+        }
+        Kind::Int => {
+            let mut digits = itoa::Buffer::new();
+            room.plain(digits.format(slot.number() as i64).as_bytes());
+            return;
+        }
         Kind::Time => {
             let time = Time(slot.number() as i64);
             if last.0 != time {

@@ -8,23 +8,27 @@ mod constant;
 mod convert;
 mod dynamic;
 mod field;
+mod group;
 mod id;
 pub(crate) mod json;
 pub(crate) mod pack;
 mod preset;
 mod room;
 mod slot;
+mod text;
 mod value;
 
 pub use buffer::Buffer;
 pub(crate) use buffer::Pool;
 pub use field::{Field, fields};
+pub use group::Shared;
 pub use id::{EventId, digest_parts};
 pub use json::JsonWriter;
 pub use preset::Preset;
 pub use slot::Span;
 pub use value::{MAX_DEPTH, Value, ValueRef};
 
+use group::Group;
 use slot::{Kind, Slot};
 
 use crate::clock::Time;
@@ -36,6 +40,11 @@ pub const MAX_FIELDS: usize = 1024;
 pub struct Event {
     slots: Vec<Slot>,
     owned: Vec<Value>,
+    /// Texts that it owns, one behind the other.
+    texts: String,
+    /// Fields that it shares with other events, and before which slot they stand.
+    group: Option<&'static Group>,
+    group_at: u16,
     buffer: Option<Buffer>,
     id: EventId,
     timestamp: Time,
@@ -49,6 +58,9 @@ impl Event {
         Event {
             slots: Vec::new(),
             owned: Vec::new(),
+            texts: String::new(),
+            group: None,
+            group_at: 0,
             buffer: None,
             id,
             timestamp,
@@ -60,19 +72,16 @@ impl Event {
     pub(crate) fn fresh(id: EventId, timestamp: Time, ordinal: u64, buffer: Buffer) -> Event {
         Event {
             slots: Vec::with_capacity(16),
-            owned: Vec::new(),
             buffer: Some(buffer),
-            id,
-            timestamp,
             ordinal,
+            ..Event::new(id, timestamp)
         }
     }
 
     /// Makes a used event into a new one and keeps its memory.
     #[inline]
     pub(crate) fn renew(&mut self, id: EventId, timestamp: Time, ordinal: u64, buffer: Buffer) {
-        self.slots.clear();
-        self.owned.clear();
+        self.strip();
         self.buffer = Some(buffer);
         (self.id, self.timestamp, self.ordinal) = (id, timestamp, ordinal);
     }
@@ -80,8 +89,7 @@ impl Event {
     /// Lets go of everything but the memory of the field list.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        self.slots.clear();
-        self.owned.clear();
+        self.strip();
         self.buffer = None;
     }
 
@@ -130,7 +138,8 @@ impl Event {
     }
 
     fn slot(&self, field: Field) -> Option<&Slot> {
-        self.slots.iter().find(|slot| slot.field == field)
+        let own = self.slots.iter().find(|slot| slot.field == field);
+        own.or_else(|| self.group?.slot(field))
     }
 
     /// What the field holds. `@timestamp` and `event.id` are there on every event; the id is not lent as text
@@ -153,7 +162,10 @@ impl Event {
                 ValueRef::Str(std::str::from_utf8(slot.inline_bytes()).unwrap_or_default())
             }
             Kind::Span => ValueRef::Str(self.span_text(slot.as_span())),
-            Kind::OwnedStr | Kind::OwnedTree => self
+            Kind::OwnedStr => {
+                ValueRef::Str(self.texts.get(slot.as_span().range()).unwrap_or_default())
+            }
+            Kind::OwnedTree => self
                 .owned
                 .get(slot.number() as usize)
                 .map_or(ValueRef::Null, Value::as_ref),
@@ -182,22 +194,22 @@ impl Event {
 
     /// Fields in the order they were set, without `@timestamp` and `event.id`.
     pub fn iter(&self) -> impl Iterator<Item = (Field, ValueRef<'_>)> {
-        self.slots.iter().map(|slot| (slot.field, self.value(slot)))
+        self.all_slots().map(|slot| (slot.field, self.value(slot)))
     }
 
     /// The fields alone, in the same order.
     pub fn fields(&self) -> impl Iterator<Item = Field> + '_ {
-        self.slots.iter().map(|slot| slot.field)
+        self.all_slots().map(|slot| slot.field)
     }
 
     /// Number of fields, without `@timestamp` and `event.id`.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.len() + self.shared_len()
     }
 
     /// Whether it has no field beside its id and time.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.len() == 0
     }
 
     /// Where the text of a field lies in the event's buffer, if it lies there.
@@ -212,8 +224,8 @@ impl Event {
     pub fn set(&mut self, field: Field, value: impl Into<Value>) {
         let value = value.into();
         match value {
-            Value::Str(ref text) if text.len() <= slot::INLINE => self.set_str(field, text),
-            Value::Str(_) | Value::List(_) | Value::Map(_) => self.set_owned(field, value),
+            Value::Str(ref text) => self.set_str(field, text),
+            Value::List(_) | Value::Map(_) => self.set_owned(field, value),
             Value::Null => self.put(Slot::new(field, Kind::Null)),
             Value::Bool(v) => self.put(Slot::bool(field, v)),
             Value::Int(v) => self.put(Slot::int(field, v)),
@@ -226,25 +238,20 @@ impl Event {
     pub fn set_str(&mut self, field: Field, text: &str) {
         match Slot::inline(field, text) {
             Some(slot) => self.put(slot),
-            None => self.set_owned(field, Value::Str(text.to_owned())),
+            None => self.set_text(field, text),
         }
     }
 
     fn set_owned(&mut self, field: Field, value: Value) {
         if field == fields::TIMESTAMP {
-            if let Some(time) = value.as_ref().as_str().and_then(Time::parse) {
-                self.timestamp = time;
-            }
             return;
         }
         // A place that this very field holds is used again, so that a field set in a loop does not grow the list.
         let place = match self.slot(field) {
-            Some(slot) if matches!(slot.kind, Kind::OwnedStr | Kind::OwnedTree) => {
-                slot.number() as usize
-            }
+            Some(slot) if slot.kind == Kind::OwnedTree => slot.number() as usize,
             _ => self.owned.len(),
         };
-        let slot = Slot::owned(field, place, &value);
+        let slot = Slot::owned(field, place);
         match self.owned.get_mut(place) {
             Some(held) => *held = value,
             None => self.owned.push(value),
@@ -267,6 +274,7 @@ impl Event {
         if slot.field == fields::EVENT_ID {
             return;
         }
+        self.ungroup_for(slot.field);
         if let Some(held) = self.slots.iter_mut().find(|held| held.field == slot.field) {
             let map = held.kind == Kind::OwnedTree;
             *held = slot;
@@ -342,6 +350,9 @@ impl Event {
 
     /// Takes a field away and says whether it was there.
     pub fn remove(&mut self, field: Field) -> bool {
+        if self.group.is_some_and(|group| group.slot(field).is_some()) {
+            self.ungroup();
+        }
         let before = self.slots.len();
         self.slots.retain(|slot| slot.field != field);
         before != self.slots.len()
@@ -349,13 +360,17 @@ impl Event {
 
     /// Takes away the fields for which `keep` is false, in one pass.
     pub fn retain(&mut self, mut keep: impl FnMut(Field) -> bool) {
+        self.ungroup();
         self.slots.retain(|slot| keep(slot.field));
     }
 
     /// Takes all fields away; the id, the time and the text that spans point into stay.
+    #[inline]
     pub fn strip(&mut self) {
         self.slots.clear();
         self.owned.clear();
+        self.clear_texts();
+        self.group = None;
     }
 
     /// Adds a value to the list that the field holds, making a single value the first of a list.
@@ -383,32 +398,9 @@ impl Event {
         }
     }
 
-    /// Copies every text it holds, so that keeping it keeps no read buffer alive.
-    pub fn detach(&mut self) {
-        let Some(buffer) = self.buffer.take() else {
-            return;
-        };
-        for slot in &mut self.slots {
-            if slot.kind != Kind::Span {
-                continue;
-            }
-            let text = buffer
-                .text()
-                .get(slot.as_span().range())
-                .unwrap_or_default();
-            *slot = Slot::inline(slot.field, text).unwrap_or_else(|| {
-                let value = Value::Str(text.to_owned());
-                let slot = Slot::owned(slot.field, self.owned.len(), &value);
-                self.owned.push(value);
-                slot
-            });
-        }
-        self.slots.shrink_to_fit();
-    }
-
     /// Memory of the event itself and of its field list, as it was made and is recycled [bytes].
     pub(crate) fn footprint(&self) -> usize {
-        size_of::<Event>() + self.slots.capacity() * size_of::<Slot>()
+        size_of::<Event>() + self.slots.capacity() * size_of::<Slot>() + self.texts.capacity()
     }
 
     /// Memory it stands for: its fields, the texts it owns and those it points at [bytes].
@@ -422,6 +414,7 @@ impl Event {
         size_of::<Event>()
             + self.slots.len() * size_of::<Slot>()
             + spans
+            + self.texts.len()
             + self
                 .owned
                 .iter()
@@ -435,6 +428,9 @@ impl Clone for Event {
         Event {
             slots: self.slots.clone(),
             owned: self.owned.clone(),
+            texts: self.texts.clone(),
+            group: self.group,
+            group_at: self.group_at,
             buffer: self.buffer.clone(),
             id: self.id,
             timestamp: self.timestamp,

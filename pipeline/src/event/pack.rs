@@ -127,7 +127,7 @@ impl Packer {
 
     /// Whether the event's names still fit into this block; one without events takes any event.
     pub(crate) fn has_room_for(&self, event: &Event) -> bool {
-        self.is_empty() || self.named.len() + event.slots.len() <= MOST_NAMES
+        self.is_empty() || self.named.len() + event.len() <= MOST_NAMES
     }
 
     /// Says what the events of one batch stand for, and when their source handed them over: the earliest word counts.
@@ -156,7 +156,7 @@ impl Packer {
         head[16..24].copy_from_slice(&event.timestamp.0.to_le_bytes());
         head[24..32].copy_from_slice(&event.ordinal.to_le_bytes());
         head[32..36].copy_from_slice(&base.to_le_bytes());
-        head[36..38].copy_from_slice(&(event.slots.len() as u16).to_le_bytes());
+        head[36..38].copy_from_slice(&(event.len() as u16).to_le_bytes());
         self.entries.extend_from_slice(&head);
         // The longest text of the buffer comes first: it usually is the line, and all others lie in it.
         let mut whole = Copied::default();
@@ -165,7 +165,7 @@ impl Packer {
             let place = self.place_of(slot.field);
             whole = self.copy(event, slot.as_span(), place);
         }
-        for slot in &event.slots {
+        for slot in event.all_slots() {
             self.slot(event, slot, base, whole);
         }
     }
@@ -190,7 +190,13 @@ impl Packer {
             Kind::Null => return self.word(kind::NULL, name),
             Kind::Bool if slot.number() == 0 => return self.word(kind::FALSE, name),
             Kind::Bool => return self.word(kind::TRUE, name),
-            Kind::OwnedStr | Kind::OwnedTree | Kind::Constant => {
+            Kind::OwnedStr => {
+                let text = event.value(slot).as_str().unwrap_or_default();
+                let at = self.texts.len() as u32;
+                self.texts.extend_from_slice(text.as_bytes());
+                return self.text(name, base, at, text.len() as u32);
+            }
+            Kind::OwnedTree | Kind::Constant => {
                 let value = match slot.kind {
                     Kind::Constant => {
                         super::constant::get(slot.number() as usize).map(|held| &held.value)

@@ -4,7 +4,6 @@
 //! owned values. So slots are copied and thrown away without a destructor, which is what makes recycling them cheap.
 
 use super::field::Field;
-use super::value::Value;
 use crate::clock::Time;
 
 /// Longest text kept inside the slot itself [bytes].
@@ -22,9 +21,9 @@ pub(super) enum Kind {
     Inline,
     /// A text in the event's buffer.
     Span,
-    /// An entry of the event's list of owned values; that entry is a text.
+    /// A text in the event's own memory of texts.
     OwnedStr,
-    /// An entry of the event's list of owned values; that entry is a list or a map.
+    /// An entry of the event's list of owned values: a list or a map.
     OwnedTree,
     /// A value that the whole program shares ([`super::constant`]).
     Constant,
@@ -107,14 +106,16 @@ impl Slot {
         Some(slot)
     }
 
-    /// A slot for the entry `place` of the event's owned values, which is `value`.
-    pub(super) fn owned(field: Field, place: usize, value: &Value) -> Slot {
-        let kind = if matches!(value, Value::Str(_)) {
-            Kind::OwnedStr
-        } else {
-            Kind::OwnedTree
-        };
-        Slot::wide(field, kind, place as u64)
+    /// A slot for the entry `place` of the event's owned values.
+    pub(super) fn owned(field: Field, place: usize) -> Slot {
+        Slot::wide(field, Kind::OwnedTree, place as u64)
+    }
+
+    /// A slot for a text in the event's own memory.
+    pub(super) fn owned_text(field: Field, span: Span) -> Slot {
+        let mut slot = Slot::span(field, span);
+        slot.kind = Kind::OwnedStr;
+        slot
     }
 
     #[inline]

@@ -61,8 +61,6 @@ pub(super) struct Lanes {
     active: Duration,
     last: Option<Time>,
     watermark: Option<Time>,
-    /// Every source has spoken.
-    all_spoke: bool,
     generations: VecDeque<Generation>,
     ids: usize,
 }
@@ -229,30 +227,15 @@ impl Lanes {
         }
     }
 
-    /// Up to which time of events nothing more will come; `None` while one of `sources` has not spoken, or a lane has more to
-    /// read of which nobody knows how old it is.
-    pub(super) fn read_to(&mut self, sources: &[String]) -> Option<Time> {
-        let spoke = |source: &String| self.lanes.iter().any(|lane| *lane.id.source() == **source);
-        self.all_spoke |= !sources.is_empty() && sources.iter().all(spoke);
-        if !self.all_spoke {
+    /// Up to which time of events nothing more will come; `None` where nobody can tell. A file alone tells it, of the one
+    /// source that there is: of two, the other may still bring what is as old, and so may one that is read to its end for now.
+    pub(super) fn read_to(&self, sources: &[String]) -> Option<Time> {
+        let ([source], [lane]) = (sources, &self.lanes[..]) else {
             return None;
-        }
-        let mut least = None::<Time>;
-        for lane in &self.lanes {
-            let silent = self.active - lane.heard;
-            if lane.seen_to == NO_OPINION || silent > if lane.live { UNREADABLE } else { SILENCE } {
-                continue;
-            }
-            let in_order = lane.applied > 0 && !lane.unsorted && lane.newest > Time::MIN;
-            let at = match lane.idle {
-                true => lane.seen_to,
-                false if in_order => lane.newest,
-                false => return None,
-            };
-            let at = Time(at.0.saturating_sub(lane.lateness()));
-            least = Some(least.map_or(at, |held| held.min(at)));
-        }
-        least
+        };
+        let in_order = lane.applied > 0 && !lane.unsorted && !lane.idle;
+        (in_order && *lane.id.source() == **source)
+            .then(|| Time(lane.newest.0.saturating_sub(lane.lateness())))
     }
 
     /// The new watermark in the time of events, if it has moved, and whether a lane is left out that used to speak.
@@ -412,35 +395,32 @@ mod tests {
     }
 
     #[test]
-    fn old_files_are_read_to_where_the_slowest_stands_once_every_source_has_spoken() {
-        let event = |secs: i64| {
-            let mut event = Event::new(EventId::default(), at(secs));
-            event.set_ordinal(secs as u64);
-            event
-        };
-        let sources = ["files".to_owned(), "tasks".to_owned()];
-        let mut lanes = Lanes::default();
+    fn an_old_file_that_is_alone_tells_how_far_it_was_read() {
+        let sources =
+            |names: &[&str]| -> Vec<String> { names.iter().map(ToString::to_string).collect() };
         let read = |lanes: &mut Lanes, key: &str, secs: &[i64]| {
             let place = lanes.hear(0, LaneId::new("files", key), at(9000), at(9000));
-            let events: Vec<Event> = secs.iter().map(|secs| event(*secs)).collect();
+            let event = |secs: &i64| {
+                let mut event = Event::new(EventId::default(), at(*secs));
+                event.set_ordinal(*secs as u64);
+                event
+            };
+            let events: Vec<Event> = secs.iter().map(event).collect();
             events.iter().for_each(|event| {
                 lanes.knows(place, event, at(9000));
             });
-            lanes.date(place, &events, false, at(9000));
-            lanes.read_to(&sources)
+            lanes.date(place, &events, secs.is_empty(), at(9000));
+            lanes.read_to(&sources(&["files"]))
         };
-        assert_eq!(read(&mut lanes, "a", &[500]), None, "the tasks are unread");
-        let tasks = lanes.hear(0, LaneId::new("tasks", "pve1"), at(9000), at(9000));
-        assert_eq!(read(&mut lanes, "a", &[510]), None, "and have no order");
-        lanes.date(tasks, &[], true, at(9000));
+        let mut lanes = Lanes::default();
+        assert_eq!(read(&mut lanes, "a", &[500, 495]), Some(at(490)));
+        assert_eq!(lanes.read_to(&sources(&["files", "tasks"])), None);
+        assert_eq!(lanes.read_to(&sources(&["tasks"])), None);
+        assert_eq!(read(&mut lanes, "a", &[]), None, "more may be written");
         assert_eq!(read(&mut lanes, "a", &[520]), Some(at(510)));
-        assert_eq!(read(&mut lanes, "b", &[100, 95]), Some(at(90)));
-        assert_eq!(read(&mut lanes, "b", &[600]), Some(at(510)));
-        assert_eq!(
-            read(&mut lanes, "b", &[610, 590, 611]),
-            None,
-            "a file without order tells nothing"
-        );
+        assert_eq!(read(&mut lanes, "b", &[530]), None, "who is further?");
+        let mut lanes = Lanes::default();
+        assert_eq!(read(&mut lanes, "a", &[500, 489]), None, "it has no order");
     }
 
     #[test]

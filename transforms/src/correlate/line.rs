@@ -172,7 +172,6 @@ impl Correlate {
             return out.emit(event);
         }
         let (keys, twin) = self.line_keys(&event, &host, &user, &call);
-        event.detach();
         let node = call.node.as_deref();
         let target = node.filter(|node| **node != *host && *node != "localhost");
         let more = More {
@@ -214,6 +213,8 @@ impl Correlate {
         };
         self.note_work(&line, out);
         let no = self.next();
+        // Only what is kept must not hold on to the text that was read.
+        event.detach();
         self.enter_line(
             no,
             Line {

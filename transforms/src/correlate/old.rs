@@ -1,8 +1,9 @@
 //! Lines of old files: whoever reads the logs of last week at full speed need not let each line wait for seconds of today.
 //!
-//! What belongs to a line lies within seconds of it by the clocks of the nodes. Where every source has been read past that,
-//! nobody is left to bring it, and the line goes on as it would have gone on had it been read when it was written. A line
-//! that comes later than others had been read to waits by our own clock, as all lines do that are read as they are written.
+//! What belongs to a line lies within seconds of it by the clocks of the nodes. Where one file is all there is, and has been
+//! read past that, nobody is left to bring it, and the line goes on as it would have gone on had it been read when it was
+//! written. A line that comes later than others had been read to waits by our own clock, as all lines do that are read as
+//! they are written.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

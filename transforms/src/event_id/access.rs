@@ -4,14 +4,14 @@
 //! hardly any allocation: what is fixed is one preset, what changes points into the line. Where one value would be a list
 //! of one, it stands alone; ECS and its stores take both.
 
-use hashbrown::HashMap;
 use pipeline::catalogue::Catalogue;
 use pipeline::pve::{Answer, Call, Endpoint, Format, User, Verdict, normalise};
-use pipeline::{Event, Field, Preset, Span, Time, ValueRef, fields};
+use pipeline::{Event, Field, Preset, Shared, Span, Time, ValueRef, fields};
 
+use super::addresses::Addresses;
 use super::names::NAMES;
 use super::policy::{Level, Policy, Subject};
-use super::seen::{Writer, fold, own};
+use super::seen::{Writer, own};
 
 const READ: &str = "PVE-1013";
 const WRITE: &str = "PVE-1014";
@@ -20,8 +20,9 @@ const FORBIDDEN: &str = "PVE-1012";
 
 /// Maps access lines.
 pub(super) struct Access {
-    presets: HashMap<Fixed, Preset>,
-    levels: [Preset; 3],
+    /// What lines share, by the number of the row.
+    presets: Vec<Vec<(Fixed, Level, Shared)>>,
+    addresses: Addresses,
     keep: Keep,
     /// `event.code` to the number of its row, for the codes that lines without an endpoint have.
     rows: [usize; 4],
@@ -29,17 +30,17 @@ pub(super) struct Access {
 }
 
 /// What many lines share.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Fixed {
     /// Number of the row in the catalogue.
     row: usize,
-    outcome: &'static str,
-    object_type: &'static str,
     /// Another event tells the act.
     evidence: bool,
     who: Who,
     /// Whether the client is a numeric address.
     address: bool,
+    outcome: &'static str,
+    object_type: &'static str,
 }
 
 /// What a line means.
@@ -51,7 +52,7 @@ struct Meaning {
     target: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
     Nobody,
     User,
@@ -86,12 +87,10 @@ impl Keep {
 
 impl Access {
     pub(super) fn new() -> Access {
-        let n = &*NAMES;
-        let level = |level: Level| Preset::default().text(n.level, level.name());
         let row = |code| Catalogue::builtin().number(code).unwrap_or_default();
         Access {
-            presets: HashMap::new(),
-            levels: [Level::Metadata, Level::Params, Level::Full].map(level),
+            presets: vec![Vec::new(); Catalogue::builtin().rows().len()],
+            addresses: Addresses::default(),
             keep: Keep::default(),
             rows: [READ, WRITE, UNAUTHORIZED, FORBIDDEN].map(row),
             said: String::new(),
@@ -269,10 +268,10 @@ impl Access {
         let query = Text::of(event, n.query).filter(|_| level >= Level::Params);
         let user = Text::of(event, n.user);
         let parts = event.str(n.user).map(Parts::of);
+        let addresses = &mut self.addresses;
         let address = event.str(n.address).and_then(|text| {
-            let shown = fold(text)?;
-            let skipped = text.len() - shown.len();
-            Text::of(event, n.address).map(|held| held.part(skipped, shown.len()))
+            let shown = addresses.fold(text)?;
+            Text::of(event, n.address).map(|held| held.part(shown.start, shown.len()))
         });
         let node = Text::of(event, n.node);
         let dropped = DROPPED.get_or_init(dropped);
@@ -308,36 +307,37 @@ impl Access {
             address.put(event, n.related_ip);
         }
         event.push_time(n.created, now);
-        if let Some(level) = self.levels.get(level as usize - 1) {
-            event.push_preset(level);
-        }
-        let preset = self
-            .presets
-            .entry(fixed)
-            .or_insert_with(|| preset(fixed, writer));
-        event.push_preset(preset);
+        let known = &mut self.presets[fixed.row];
+        let of = known
+            .iter()
+            .position(|(held, of, _)| *of == level && *held == fixed);
+        let of = of.unwrap_or_else(|| {
+            known.push((fixed, level, preset(fixed, level, writer).shared()));
+            known.len() - 1
+        });
+        event.push_shared(&known[of].2);
         if let Some(id) = object_id {
-            event.set_str(n.object_id, &id);
+            event.push_str(n.object_id, &id);
         }
         if let Some(vmid) = vmid {
             event.push_int(n.vmid, vmid);
         }
         if let Some(target) = target {
             let user = User::parse(&target);
-            event.set_str(n.target, &user.id());
-            event.set_str(n.target_name, user.name);
+            event.push_str(n.target, &user.id());
+            event.push_str(n.target_name, user.name);
             if let Some(realm) = user.realm {
-                event.set_str(n.target_domain, realm);
+                event.push_str(n.target_domain, realm);
             }
         }
         // What is only evidence has the name of its row; an act has its sentence.
-        if !fixed.evidence {
-            writer.say(event, fixed.row, &mut self.said);
+        if !fixed.evidence && writer.sentence(event, fixed.row, &mut self.said) {
+            event.push_str(fields::MESSAGE, &self.said);
         }
     }
 }
 
-fn preset(fixed: Fixed, writer: &Writer) -> Preset {
+fn preset(fixed: Fixed, level: Level, writer: &Writer) -> Preset {
     let n = &*NAMES;
     let row = &Catalogue::builtin().rows()[fixed.row];
     let actor = match fixed.who {
@@ -345,9 +345,9 @@ fn preset(fixed: Fixed, writer: &Writer) -> Preset {
         Who::User => "user",
         Who::Token => "token",
     };
-    let preset = writer
-        .producer
-        .clone()
+    let preset = Preset::default()
+        .text(n.level, level.name())
+        .and(&writer.producer)
         .and(writer.row(fixed.row))
         .constant(n.outcome, fixed.outcome)
         .constant(n.object_type, fixed.object_type)

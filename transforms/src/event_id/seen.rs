@@ -263,10 +263,15 @@ impl Writer {
 
     /// Writes the sentence of a row into `message`; `said` is its scratch paper.
     pub(super) fn say(&self, event: &mut Event, number: usize, said: &mut String) {
-        said.clear();
-        if Catalogue::builtin().say(number, event, self.language, said) {
+        if self.sentence(event, number, said) {
             event.set_str(fields::MESSAGE, said);
         }
+    }
+
+    /// Writes the sentence of a row into `said`; `false` where it has none.
+    pub(super) fn sentence(&self, event: &Event, number: usize, said: &mut String) -> bool {
+        said.clear();
+        Catalogue::builtin().say(number, event, self.language, said)
     }
 }
 

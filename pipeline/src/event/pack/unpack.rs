@@ -153,7 +153,7 @@ impl Unpacker {
             kind::TIME => slots.push(Slot::time(field, Time(from.i64()?))),
             kind::TREE => {
                 let value = take_tree(from, 0)?;
-                slots.push(Slot::owned(field, event.owned.len(), &value));
+                slots.push(Slot::owned(field, event.owned.len()));
                 event.owned.push(value);
             }
             _ => return Err("an unknown kind of value"),
