@@ -33,6 +33,7 @@ mod sessions;
 mod task;
 #[cfg(test)]
 mod tests;
+mod upids;
 mod words;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -47,6 +48,7 @@ use pipeline::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+use smallvec::SmallVec;
 
 use change::Change;
 use due::Due;
@@ -209,10 +211,10 @@ struct Correlate {
     /// Refused lines among them, the oldest in front.
     refused: VecDeque<u64>,
     line_ids: HashSet<EventId>,
-    tasks: BTreeMap<u64, Task>,
-    by_upid: HashMap<Box<str>, u64>,
+    tasks: BTreeMap<u64, Box<Task>>,
+    by_upid: upids::Upids,
     /// Tasks upon a guest, the newest last.
-    guests: HashMap<Box<str>, Vec<u64>>,
+    guests: HashMap<Box<str>, SmallVec<[u64; 2]>>,
     logins: HashMap<u64, Login>,
     login_ids: HashSet<EventId>,
     changes: HashMap<u64, Change>,

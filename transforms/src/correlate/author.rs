@@ -335,7 +335,11 @@ impl Correlate {
         any: bool,
         fits: impl Fn(&Upid<'_>, Option<i64>) -> bool,
     ) -> Vec<u64> {
-        let tasks = self.guests.get(vmid).map(Vec::as_slice).unwrap_or_default();
+        let tasks = self
+            .guests
+            .get(vmid)
+            .map(|tasks| tasks.as_slice())
+            .unwrap_or_default();
         let newest = tasks.iter().rev().take(4096).copied();
         newest
             .filter(|no| {

@@ -82,6 +82,8 @@ impl Correlate {
             self.settle(&up, false, out);
         }
         self.clients_due(out);
+        // Each line has a host, a user and a few keys.
+        self.words.trim(8 * self.lines.len());
         self.tell_given_up(out);
         for list in 0..self.forget.len() {
             while let Some((_, due)) = self.forget[list].pop_front_if(|(at, _)| *at <= now) {

@@ -215,7 +215,7 @@ impl Correlate {
         let tasks = self
             .guests
             .get(guest)
-            .map(Vec::as_slice)
+            .map(|tasks| tasks.as_slice())
             .unwrap_or_default();
         let named = tasks.iter().rev().take(MOST).filter(|task| {
             let basis = self.tasks.get(*task).and_then(|task| task.basis.as_deref());

@@ -53,6 +53,10 @@ pub(super) struct Places {
 
 impl Places {
     fn insert(&mut self, at: At) {
+        if self.list.capacity() == 0 {
+            // Nearly every pool has one act and one line.
+            self.list.reserve_exact(1);
+        }
         let place = self.first + self.partition_point(|held| *held < at);
         self.list.insert(place, at);
     }
@@ -326,6 +330,9 @@ impl Pools {
         if after == 0 {
             self.pools.remove(key);
             self.size -= key.len() + POOL;
+            if self.pools.len() * 8 < self.pools.capacity() {
+                self.pools.shrink_to(self.pools.len() * 2);
+            }
         }
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use pipeline::pve::{TaskType, Upid};
 use pipeline::{Event, EventId, Outputs, StateError, Time};
 
+use smallvec::SmallVec;
+
 use super::basis::{Basis, Ground, make_evidence};
 use super::begun::{Begun, begun};
 use super::codec::{Put, Take};
@@ -33,7 +35,7 @@ pub(super) struct Task {
     /// When it ended [ns].
     pub(super) end_at: Option<i64>,
     /// All records of it.
-    pub(super) seen: Vec<EventId>,
+    pub(super) seen: SmallVec<[EventId; 1]>,
     /// Whether it stands in the pools.
     pub(super) pooled: bool,
     /// When the first and the latest record of it came, by our own clock.
@@ -41,6 +43,8 @@ pub(super) struct Task {
     pub(super) heard: Time,
 }
 
+/// What the lists hold of a task beside itself [bytes].
+const PLACES: usize = 160;
 /// Most records of one task that are remembered; an end of a backup has one for each guest.
 const MOST_SEEN: usize = 64;
 /// So long before an action of the HA manager is its request at most [ns].
@@ -53,13 +57,16 @@ impl Task {
             size_of::<Basis>() + basis.evidence.len() * 16 + basis.candidates.len() * 17
         });
         let refined = self.refined.as_deref().map_or(0, Refined::size);
-        // The UPID is also the key of a map.
+        let more = match self.seen.spilled() {
+            true => self.seen.len() * 16,
+            false => 0,
+        };
         size_of::<Task>()
             + refined
-            + 2 * self.upid.len()
-            + 48
+            + self.upid.len()
+            + PLACES
             + basis
-            + self.seen.len() * 16
+            + more
             + self.held.iter().map(Event::size).sum::<usize>()
     }
 
@@ -115,7 +122,7 @@ impl Task {
             started: from.option(Take::id)?,
             ended: from.option(Take::id)?,
             end_at: from.option(Take::i64)?,
-            seen: from.all(Take::id)?,
+            seen: from.all(Take::id)?.into(),
             pooled: from.u8()? != 0,
             came: from.time()?,
             heard: from.time()?,
@@ -145,7 +152,7 @@ impl Correlate {
             return out.emit(event);
         };
         self.handed.brings(upid.node);
-        let known = self.by_upid.get(text).copied();
+        let known = self.by_upid.find(text, &self.tasks);
         let wait = if look::waits(look::class(upid.kind)) {
             30
         } else {
@@ -165,7 +172,7 @@ impl Correlate {
                     started: None,
                     ended: None,
                     end_at: None,
-                    seen: Vec::new(),
+                    seen: SmallVec::new(),
                     pooled: true,
                     came: out.now(),
                     heard: out.now(),
@@ -227,7 +234,7 @@ impl Correlate {
 
     pub(super) fn enter_task(&mut self, no: u64, task: Task) {
         self.size += task.size();
-        self.by_upid.insert(task.upid.clone(), no);
+        self.by_upid.insert(&task.upid, no);
         if let Ok(upid) = Upid::parse(&task.upid) {
             let guest = look::guest(upid.id);
             if !guest.is_empty() {
@@ -253,7 +260,7 @@ impl Correlate {
             self.pools.add_act(&key, (upid.start.0, no));
             self.key = key;
         }
-        self.tasks.insert(no, task);
+        self.tasks.insert(no, Box::new(task));
     }
 
     /// Takes a task out of the pools: it has no call, or its time is long past.
@@ -277,7 +284,7 @@ impl Correlate {
             return;
         };
         self.size -= task.size();
-        self.by_upid.remove(&task.upid);
+        self.by_upid.remove(&task.upid, no);
         let guest = Upid::parse(&task.upid).map(|upid| look::guest(upid.id).to_owned());
         if let Ok(guest) = guest
             && let Some(tasks) = self.guests.get_mut(guest.as_str())
@@ -383,7 +390,7 @@ impl Correlate {
             })
         };
         let tasks = self.guests.get(look::guest(upid.id));
-        let tasks = tasks.map(Vec::as_slice).unwrap_or_default();
+        let tasks = tasks.map(SmallVec::as_slice).unwrap_or_default();
         let found = tasks.iter().rev().take(64).find(request).copied();
         if let Some(found) = found {
             let evidence = self.record(found);

@@ -49,6 +49,14 @@ impl Words {
         self.most = self.words.len() * 2;
     }
 
+    /// The same where `used` words at most are in use, and many more are kept: what a busy day left goes in the night.
+    pub(super) fn trim(&mut self, used: usize) {
+        if self.words.len() > LEAST && self.words.len() / 4 > used {
+            self.sweep();
+            self.words.shrink_to(self.words.len() * 2);
+        }
+    }
+
     /// Memory it stands for [bytes].
     pub(super) fn size(&self) -> usize {
         self.length + self.words.len() * WORD
@@ -71,5 +79,22 @@ mod tests {
         assert!(Arc::ptr_eq(&used, &words.one("pve1")));
         words.sweep();
         assert_eq!(words.size(), 4 + WORD);
+    }
+
+    #[test]
+    fn what_a_busy_day_left_goes() {
+        let mut words = Words::default();
+        let used = words.one("pve1");
+        for n in 0..10 * LEAST {
+            words.one(&n.to_string());
+        }
+        words.most = 0;
+        let kept: Vec<_> = (0..2 * LEAST).map(|n| words.one(&n.to_string())).collect();
+        words.trim(LEAST);
+        assert!(words.words.len() > 2 * LEAST);
+        drop(kept);
+        words.trim(1);
+        assert_eq!(words.words.len(), 1);
+        assert!(Arc::ptr_eq(&used, &words.one("pve1")));
     }
 }
