@@ -29,12 +29,14 @@ const OBSERVER: [[i64; 2]; 3] = [[-290_000, -290_000], [0, 0], [200_000, 200_000
 
 fn judge(setup: Setup) {
     println!("{setup:?}");
-    run(World::new(setup)).check();
+    // Where a list of tasks is read every half minute and no journal is, much stays open.
+    let seldom = setup.lists.iter().any(|every| *every > 15_000);
+    run(World::new(setup)).check(if seldom { 0.7 } else { 1.0 });
 }
 
 #[test]
 fn nobody_is_accused_where_clocks_are_right() {
-    judge(Setup::new(1, 3000, 4));
+    judge(Setup::new(11, 3000, 4));
 }
 
 #[test]
@@ -57,8 +59,9 @@ fn nobody_is_accused_after_the_program_or_the_folder_stood_still() {
 }
 
 #[test]
-fn nobody_is_accused_where_the_api_tells_what_changed() {
+fn nobody_is_accused_where_tasks_are_listed_late_and_the_api_tells_what_changed() {
     judge(Setup {
+        lists: [2000, 30_000, 30_000],
         api: true,
         ..Setup::new(5, 3000, 4)
     });

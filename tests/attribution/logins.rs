@@ -21,6 +21,14 @@ impl World {
         self.access(node, later, &who.ip.to_string(), "-", &rest, fact);
     }
 
+    /// A login with a second factor, of which the journal tells both.
+    pub(super) fn two_factors(&mut self, who: &Person, node: usize, at: i64) {
+        self.acts += 1;
+        self.ticket(who, node, at, Class::Login);
+        let later = at + self.rng.i64(2000..60_000);
+        self.ticket(who, node, later, Class::Login);
+    }
+
     /// A script renews its ticket hundreds of times within four seconds, and somebody else logs in meanwhile.
     pub(super) fn flood(&mut self, script: &Person, other: &Person, node: usize, at: i64) {
         self.acts += 1;

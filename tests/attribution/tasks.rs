@@ -163,7 +163,8 @@ impl World {
         (from, to): (i64, Option<i64>),
         fact: usize,
     ) {
-        let Some(to) = to.filter(|_| !self.rivals) else {
+        let quiet = self.rivals && !self.setup.crowds;
+        let Some(to) = to.filter(|_| !quiet) else {
             return;
         };
         let soon = (from + self.rng.i64(100..1500)).min(to);

@@ -44,8 +44,11 @@ pub enum Class {
     SharedChange,
     /// What had to go with what was deleted.
     Pulled,
-    /// Edits by hand.
+    /// Acts upon one object by several people within seconds.
+    Crowd,
+    /// Edits by hand, alone and beside such acts.
     Edit,
+    CrowdEdit,
     /// Calls that changed nothing.
     Idle,
     Password,
@@ -113,6 +116,8 @@ pub struct Setup {
     /// Whether files are watched, on the first node, and whether the API is asked who may do what.
     pub config: bool,
     pub api: bool,
+    /// Whether people, tasks and hands meet at one object, and tasks of one guest write its file one after the other.
+    pub crowds: bool,
     /// From when to when the program stands still [ms].
     pub stops: Vec<(i64, i64)>,
     /// From when to when `/etc/pve` does not answer [ms].
@@ -130,6 +135,7 @@ impl Setup {
             lists: [2000; 3],
             config: true,
             api: false,
+            crowds: false,
             stops: Vec::new(),
             hangs: Vec::new(),
         }
@@ -149,7 +155,9 @@ pub struct World {
     pid: u32,
     guest: u32,
     name: u32,
-    /// Several tasks of one guest: they write nothing.
+    /// Several people are at it: what happens now is counted as such.
+    crowd: bool,
+    /// Several tasks of one guest follow one another.
     rivals: bool,
 }
 
@@ -192,6 +200,7 @@ impl World {
             pid: 1000,
             guest: 100,
             name: 0,
+            crowd: false,
             rivals: false,
             setup,
         };
@@ -207,6 +216,11 @@ impl World {
     }
 
     fn fact(&mut self, user: Option<&str>, from: Option<IpAddr>, class: Class) -> usize {
+        let class = match class {
+            Class::Edit if self.crowd => Class::CrowdEdit,
+            _ if self.crowd => Class::Crowd,
+            class => class,
+        };
         self.facts.push(Fact {
             user: user.map(str::to_owned),
             from,
@@ -287,9 +301,9 @@ impl World {
         self.push(Lane::Access(node), at, 1500, Written::Line(line), fact);
     }
 
-    /// One line in a thousand never comes.
+    /// One line in five hundred never comes.
     fn lost(&mut self) -> bool {
-        self.rng.u32(0..1000) == 0
+        self.rng.u32(0..500) == 0
     }
 
     /// The lines of a call: on its node, and on the one that relayed it.
@@ -349,7 +363,7 @@ impl World {
 
     fn new_guest(&mut self) -> u32 {
         self.guest += 1;
-        100 + self.guest % 9000
+        100 + self.guest % 90_000
     }
 
     /// A number that nothing else is called by.

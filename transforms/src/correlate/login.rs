@@ -12,6 +12,7 @@ use super::due::Due;
 use super::line::LOGINS;
 use super::look::{self, FIRST_FACTOR, LOGIN, RENEWED};
 use super::names::NAMES;
+use super::pool::{MOST_PEELED, Plan};
 use super::{Correlate, SECOND};
 
 /// A line of the journal that has a line of the access log beside it.
@@ -159,7 +160,7 @@ impl Correlate {
         let sure = plan.is_sure(place) && !forced && fits.len() <= 256;
         let told = match (addresses.as_slice(), given) {
             ([ip], Some(line)) if sure => Some((*ip, line)),
-            (_, _) if sure => plan.only(place).and_then(|line| {
+            (_, _) if sure && !self.holds_checks(&plan) => plan.only(place).and_then(|line| {
                 let ip = self.lines.get(&line.1)?.ip?;
                 Some((ip, line.1))
             }),
@@ -258,6 +259,18 @@ impl Correlate {
             }
         }
         (!unsure).then_some(false)
+    }
+
+    /// Whether some of these may be checks of a console's ticket. These have no line, and a user whose name the journal cannot
+    /// write leaves a line alone: then there are as many lines as logins, and each is taken for the next one's.
+    fn holds_checks(&self, plan: &Plan) -> bool {
+        plan.acts.len() > MOST_PEELED
+            || plan.acts.iter().any(|act| {
+                self.logins.get(&act.1).is_none_or(|login| {
+                    let opened = self.console_of(&login.user, &login.host, login.time.0);
+                    !matches!(opened, Opened::Not)
+                })
+            })
     }
 
     /// The console that this user opened a moment ago, if there is one.

@@ -41,7 +41,7 @@ pub(super) struct Pool {
 /// Most acts in a row that are looked at together; more than this many away, one has no say [acts].
 const MOST_TOGETHER: usize = 16_384;
 /// Most acts and lines of which it is worked out which line belongs to which act [acts].
-const MOST_PEELED: usize = 64;
+pub(super) const MOST_PEELED: usize = 64;
 
 /// Places in time, sorted. What is new comes in at the end and what is old goes out in front, and neither moves the others.
 #[derive(Debug, Default)]

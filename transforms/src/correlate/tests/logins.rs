@@ -125,6 +125,23 @@ fn the_check_of_a_consoles_ticket_belongs_to_the_console() {
 }
 
 #[test]
+fn a_ticket_of_somebody_unknown_is_not_taken_for_the_login_after_the_check_of_a_console() {
+    let id = upid("pve1", 10.0, "vncproxy", "104", "carol@pve");
+    let out = run(
+        "",
+        [
+            task("journal", &id, "start", 10.0),
+            logged_in("pve1", "carol@pve", 10.9),
+            logged_in("pve1", "alice@pve", 13.2),
+            ticket("pve1", "192.0.2.10", 13.0),
+            // A name that the journal cannot write: this line is nobody's.
+            ticket("pve1", "203.0.113.9", 15.0),
+        ],
+    );
+    assert_eq!(told(&out[2])[1], "ambiguous");
+}
+
+#[test]
 fn a_failed_login_is_told_once() {
     let mut failed = logged_in("pve1", "root@pam", 10.2);
     failed["event.code"] = "PVE-1002".into();
