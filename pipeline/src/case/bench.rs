@@ -38,6 +38,8 @@ pub(super) struct Bench<'g> {
     fed: u64,
     /// Transforms in front of which tests put events: lanes of their own, which fall idle like those of sources.
     inserted: BTreeSet<usize>,
+    /// Lanes that are fed by hand, by the place of their source: each falls idle by itself, as those of a real source do.
+    lanes: BTreeMap<usize, Vec<LaneId>>,
 }
 
 #[derive(Clone, Copy)]
@@ -100,6 +102,7 @@ impl<'g> Bench<'g> {
             now: start,
             fed: 0,
             inserted: BTreeSet::new(),
+            lanes: BTreeMap::new(),
         })
     }
 
@@ -159,6 +162,12 @@ impl<'g> Bench<'g> {
         for event in &mut events {
             redact_event(event, &self.redactor);
         }
+        if let Some(n) = self.graph.sources.iter().position(|node| node.id == id) {
+            let lanes = self.lanes.entry(n).or_default();
+            if !lanes.contains(&lane) {
+                lanes.push(lane);
+            }
+        }
         let mark = Mark {
             lane,
             start: 0,
@@ -187,14 +196,17 @@ impl<'g> Bench<'g> {
     /// Every source says that it has read everything up to now.
     fn mark_sources(&mut self) {
         let graph = self.graph;
-        for source in &graph.sources {
-            let mark = Mark {
-                lane: lane(&source.id),
-                start: 0,
-                seen_to: self.now,
-                idle: true,
-            };
-            self.route(&source.id, None, Batch::empty(mark, Ack::nobody()));
+        for (n, source) in graph.sources.iter().enumerate() {
+            let by_hand = self.lanes.get(&n).cloned().unwrap_or_default();
+            for lane in by_hand.into_iter().chain([lane(&source.id)]) {
+                let mark = Mark {
+                    lane,
+                    start: 0,
+                    seen_to: self.now,
+                    idle: true,
+                };
+                self.route(&source.id, None, Batch::empty(mark, Ack::nobody()));
+            }
         }
         for n in self.inserted.clone() {
             let mark = Mark {
