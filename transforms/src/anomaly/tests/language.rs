@@ -345,3 +345,59 @@ condition = { gte = 2 }
     assert_eq!(two("2026-03-02T22:59:59Z", "2026-03-02T23:00:00Z"), 0);
     assert_eq!(two("2026-03-02T23:00:00Z", "2026-03-03T10:59:59Z"), 1);
 }
+
+#[test]
+fn windows_and_sequences_of_the_pack_come_out_the_same_in_any_order_of_arrival() {
+    use crate::rules::{Kind, LoadCx, Options};
+    let (options, cx) = (Options::default(), LoadCx::default());
+    let plain = Arc::new(RuleSet::load(&options, &cx).0);
+    let mut tried = 0;
+    for rule in plain.rules() {
+        // Single matches, what is new, and what is far more than usual are told when they arrive.
+        let at_once = matches!(
+            rule.kind,
+            Kind::Event { hold: None, .. } | Kind::NewTerm { .. } | Kind::Spike { .. }
+        );
+        if at_once {
+            continue;
+        }
+        for test in &rule.tests {
+            let mut cx = cx.clone();
+            cx.lists.extend(test.lists.clone());
+            let rules = match test.lists.is_empty() {
+                true => Arc::clone(&plain),
+                false => Arc::new(RuleSet::load(&options, &cx).0),
+            };
+            let mut events = test.events(&rule.id);
+            events.sort_by_key(|event| (event.timestamp(), event.id()));
+            let last = events.last().map_or(test.start, Event::timestamp);
+            let run = |events: &[Event]| -> Facts {
+                let mut replay = Replay::new(&rules, "test");
+                for event in events {
+                    replay.see(event, last);
+                }
+                match test.advance {
+                    Some(length) => replay.advance(last.after(length.get())),
+                    None => replay.finish(),
+                }
+                replay.flush();
+                let alerts: Vec<Alert> = replay
+                    .alerts()
+                    .filter(|alert| alert.rule == rule.id)
+                    .cloned()
+                    .collect();
+                facts(&alerts)
+            };
+            let expected = run(&events);
+            assert_eq!(expected.len(), test.alerts, "{} {:?}", rule.id, test.name);
+            events.reverse();
+            let mut random = fastrand::Rng::with_seed(tried);
+            for _ in 0..5 {
+                assert_eq!(run(&events), expected, "{} {:?}", rule.id, test.name);
+                random.shuffle(&mut events);
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 50, "{tried}");
+}
