@@ -437,7 +437,8 @@ impl Stateful for Anomaly {
             self.renew(out);
         }
         self.batches = self.batches.wrapping_add(1);
-        let begun = (self.batches.is_multiple_of(MEASURED) && !events.is_empty()).then(Instant::now);
+        let begun =
+            (self.batches.is_multiple_of(MEASURED) && !events.is_empty()).then(Instant::now);
         for event in events.iter_mut() {
             self.see(event, out);
         }
