@@ -61,6 +61,8 @@ pub(crate) enum Job {
     Vrl,
     /// file → grok → event_id → correlate → Elasticsearch, every field of the audit event.
     AuditNorules,
+    /// The same with `anomaly` and the whole rule pack; alerts go the same way.
+    Audit,
     /// RFC 5424 over one TCP connection → Elasticsearch.
     Syslog,
     /// NATS JetStream → Elasticsearch, every message answered for.
@@ -74,7 +76,7 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Floor,
         Self::Access,
         Self::Forward,
@@ -82,6 +84,7 @@ impl Job {
         Self::Loki,
         Self::Vrl,
         Self::AuditNorules,
+        Self::Audit,
         Self::Syslog,
         Self::Nats,
         Self::SyslogUdp,
@@ -98,6 +101,7 @@ impl Job {
             Self::Loki => "loki",
             Self::Vrl => "vrl",
             Self::AuditNorules => "audit-norules",
+            Self::Audit => "audit",
             Self::Syslog => "syslog",
             Self::Nats => "nats",
             Self::SyslogUdp => "syslog-udp",
@@ -133,6 +137,11 @@ impl Job {
             Self::AuditNorules => Promise {
                 floors: Some(5.0),
                 peak: Some(64.0),
+                ..none
+            },
+            Self::Audit => Promise {
+                floors: Some(8.0),
+                peak: Some(128.0),
                 ..none
             },
             Self::Syslog => Promise {
@@ -171,7 +180,8 @@ impl Job {
             | Self::AccessDedupe
             | Self::Loki
             | Self::Vrl
-            | Self::AuditNorules => self.pvetrail(place, port),
+            | Self::AuditNorules
+            | Self::Audit => self.pvetrail(place, port),
             Self::Syslog => syslog(place, port, By::Tcp),
             Self::SyslogUdp => syslog(place, port, By::Udp(UDP_RATE)),
             Self::Nats => jetstream::program(place, port),
@@ -193,6 +203,7 @@ impl Job {
             ),
             Self::Vrl => (remap(), "parsed"),
             Self::AuditNorules => (audit(), "who"),
+            Self::Audit => (format!("{}{RULES}", audit()), "watch"),
             _ => (grok(), "parsed"),
         };
         let fields = match self {
@@ -219,7 +230,7 @@ compression = "none""#
         };
         let encoding = match self {
             // An audit event goes out whole.
-            Self::AuditNorules => String::new(),
+            Self::AuditNorules | Self::Audit => String::new(),
             _ => format!("encoding = {{ only_fields = {fields:?} }}"),
         };
         let text = format!(
@@ -392,6 +403,18 @@ inputs = ["audit"]
 "#
     .to_owned()
 }
+
+/// The whole pack behind it.
+const RULES: &str = r#"
+[transforms.watch]
+type = "anomaly"
+inputs = ["who"]
+rules = ["builtin"]
+
+[sinks.pager]
+type = "blackhole"
+inputs = ["watch.alerts"]
+"#;
 
 /// The same in a program of ten lines: the fields of the line, casts, a condition, a deletion.
 fn remap() -> String {
