@@ -200,6 +200,7 @@ collect = ["tasks", "cluster_log", "status", "inventory", "access"]"#;
         let source = PveApi {
             id: cx.id().to_owned(),
             cluster: cx.cluster().unwrap_or_default().to_owned(),
+            host: cx.host().to_owned(),
             token: name,
             client: Arc::new(Client::new(http, endpoints, TIMEOUT)),
             inventory: cx.inventory(),
@@ -215,6 +216,8 @@ collect = ["tasks", "cluster_log", "status", "inventory", "access"]"#;
 struct PveApi {
     id: String,
     cluster: String,
+    /// The host that this runs on.
+    host: String,
     /// Who the token is, without its secret.
     token: String,
     client: Arc<Client>,

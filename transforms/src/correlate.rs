@@ -15,7 +15,10 @@ mod client;
 mod codec;
 mod decide;
 mod due;
+mod facts;
 mod far;
+mod fold;
+mod follows;
 mod handed;
 mod hosts;
 mod line;
@@ -24,6 +27,8 @@ mod look;
 mod members;
 mod names;
 mod old;
+mod part;
+mod polled;
 mod pool;
 mod refine;
 mod relay;
@@ -35,6 +40,7 @@ mod task;
 mod tests;
 mod upids;
 mod words;
+mod wrote;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -219,6 +225,8 @@ struct Correlate {
     login_ids: HashSet<EventId>,
     changes: HashMap<u64, Change>,
     change_ids: HashSet<EventId>,
+    /// Differences by what they say of users and rights.
+    marks: HashMap<u64, Vec<u64>>,
     consoles: VecDeque<Console>,
     /// Clients of consoles, and when their time is up.
     clients: VecDeque<(Time, Event)>,

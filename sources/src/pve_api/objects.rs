@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub(super) const MOST: usize = 100_000;
 /// Longest value that is kept [bytes].
 const LONGEST: usize = 4096;
+/// The tag of what changed while nobody looked.
+const WHILE_STOPPED: &str = "changed_while_stopped";
 /// Keys whose values are never told; that they changed is.
 const SECRET: [&str; 1] = ["keys"];
 /// What the text that stands for a secret begins with.
@@ -215,6 +217,30 @@ pub(super) struct Maker {
     way: Field,
     changes: Field,
     change_keys: Field,
+    observer: Field,
+    start: Field,
+}
+
+/// Between which two times something changed, for nobody says when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    /// Who told of it.
+    pub(super) host: &'a str,
+    /// The host whose clock it is.
+    pub(super) observer: &'a str,
+    pub(super) since: Since,
+    pub(super) at: Time,
+}
+
+/// The earlier of the two.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Since {
+    /// When it was asked the last time, with an answer.
+    Asked(Time),
+    /// Before this start.
+    Stopped,
+    /// So shortly before that nobody asks.
+    Now,
 }
 
 impl Maker {
@@ -228,11 +254,12 @@ impl Maker {
             way: Field::new("event.type"),
             changes: Field::new("pve.changes"),
             change_keys: Field::new("pve.change_keys"),
+            observer: Field::new("observer.hostname"),
+            start: Field::new("event.start"),
         }
     }
 
-    /// `host` is who told of it; `at` when it was seen, for nobody says when it happened.
-    pub(super) fn event(&self, change: &Change, host: &str, at: Time) -> Event {
+    pub(super) fn event(&self, change: &Change, seen: &Seen<'_>) -> Event {
         let id = EventId::of_parts(&[
             b"pve-audit/1",
             b"api",
@@ -243,17 +270,23 @@ impl Maker {
             &change.revision.to_le_bytes(),
             format!("{:?}", change.rows).as_bytes(),
         ]);
-        let mut event = Event::new(id, at);
+        let mut event = Event::new(id, seen.at);
         event.set(self.origin, "api");
         event.set(self.kind, change.kind);
         event.set(self.id, change.id.as_str());
         if let ("acl", Some((path, _))) = (change.kind, change.id.split_once('|')) {
             event.set(self.path, path);
         }
-        event.set_str(fields::HOST_NAME, host);
+        event.set_str(fields::HOST_NAME, seen.host);
+        event.set_str(self.observer, seen.observer);
         if change.way == "state" {
             event.set(fields::EVENT_KIND, "state");
         } else {
+            match seen.since {
+                Since::Asked(since) => event.set(self.start, Held::Time(since)),
+                Since::Stopped => event.add_tag(WHILE_STOPPED),
+                Since::Now => {}
+            }
             event.set(self.way, Held::List(vec![change.way.into()]));
         }
         let rows = change.rows.iter().map(|(key, old, new)| {
@@ -383,9 +416,14 @@ mod tests {
             ]
         );
         // Killed before it was remembered: the same changes under the same ids.
+        let seen = Seen {
+            host: "pve1",
+            observer: "pve1",
+            since: Since::Now,
+            at: Time(0),
+        };
         let ids = |changes: &[Change]| -> Vec<EventId> {
-            let at = |c| maker.event(c, "pve1", Time(0)).id();
-            changes.iter().map(at).collect()
+            changes.iter().map(|c| maker.event(c, &seen).id()).collect()
         };
         assert_eq!(
             ids(&again.clone().compare(&["user"], next.clone())),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipeline::pve::Known;
-use pipeline::{LaneId, SourceOut, Stopped};
+use pipeline::{LaneId, SourceOut, Stopped, Time};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -120,6 +120,10 @@ pub(super) struct Poller<'s> {
     status: Memory,
     status_lane: LaneId,
     access: Memory,
+    /// When the access objects that are remembered were asked for; `None` before this start.
+    access_since: Option<Time>,
+    /// When they were asked for last.
+    access_asked: Time,
     access_lane: LaneId,
     objects: objects::Maker,
     seal: objects::Seal,
@@ -180,6 +184,8 @@ impl<'s> Poller<'s> {
             status: out.position(states::STATUS_LANE).unwrap_or_default(),
             status_lane: out.lane(states::STATUS_LANE),
             access,
+            access_since: None,
+            access_asked: out.now(),
             seal,
             access_lane: out.lane(access::LANE),
             objects: objects::Maker::new(&source.cluster),
@@ -257,7 +263,10 @@ impl<'s> Poller<'s> {
             Job::Recent => list("cluster/tasks", Answer::Recent),
             Job::Status => list("cluster/status", Answer::Status),
             Job::Resources => list("cluster/resources", Answer::Resources),
-            Job::Access => Box::pin(async move { Answer::Access(access::ask(&client).await) }),
+            Job::Access => {
+                self.access_asked = self.out.now();
+                Box::pin(async move { Answer::Access(access::ask(&client).await) })
+            }
             Job::Log => {
                 if self.log_whole <= Instant::now() {
                     self.log_whole = Instant::now() + LOG_WHOLLY;

@@ -31,7 +31,7 @@ pub(super) struct Change {
     pub(super) after: String,
     /// When the file was written [ns since 1970], of a file that is gone when it last was.
     pub(super) modified: i64,
-    /// Found at the start.
+    /// Found at the start, or when the file could be read again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) late: bool,
     #[serde(flatten)]

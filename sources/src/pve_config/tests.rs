@@ -205,6 +205,53 @@ async fn rights_are_told_one_by_one() {
     assert_eq!(acl("@admins")["group"]["name"], "admins");
 }
 
+/// Ids and tags of what is told of `path`.
+fn tagged(events: &[Event], path: &str) -> Vec<bool> {
+    let of = |event: &&Event| text(event, "file.path").ends_with(path);
+    let tag = |event: &Event| event.to_json()["tags"] == testing::json!(["changed_while_stopped"]);
+    events.iter().filter(of).map(tag).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_while_the_folder_or_a_file_could_not_be_read_is_told_so() {
+    let tree = Tree::new();
+    let bench = tree.begun().await;
+    let users = |n: u32| format!("user:ops@pve:{n}:0:::::\ngroup:admins:ops@pve:x:\n");
+    tree.write("user.cfg", users(0));
+    bench
+        .until(|events| tagged(events, "user.cfg").len() == 1)
+        .await;
+    // The folder is not there; that it is so for many looks is what this is about.
+    let aside = tree.path().with_extension("aside");
+    fs::rename(tree.path(), &aside).unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    fs::write(aside.join("user.cfg"), users(1)).unwrap();
+    fs::rename(&aside, tree.path()).unwrap();
+    bench
+        .until(|events| tagged(events, "user.cfg").len() == 2)
+        .await;
+    // And one file that is too long to be read, for as long.
+    let long = fs::File::create(tree.at("nodes/long")).unwrap();
+    long.set_len(65 << 20).unwrap();
+    fs::rename(tree.at("nodes/long"), tree.at("user.cfg")).unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    tree.write("user.cfg", users(0));
+    bench
+        .until(|events| tagged(events, "user.cfg").len() == 3)
+        .await;
+    tree.write("user.cfg", users(1));
+    bench
+        .until(|events| tagged(events, "user.cfg").len() == 4)
+        .await;
+    let events = bench.stop().await;
+    assert_eq!(
+        tagged(&events, "user.cfg"),
+        [false, true, true, false],
+        "{:?}",
+        words(&events)
+    );
+}
+
 /// Looks at the folder of this tree without a source around it.
 fn scanner(tree: &Tree) -> super::scan::Scanner {
     let guard = std::sync::Arc::new(super::guard::Guard::new(Default::default(), b"k"));

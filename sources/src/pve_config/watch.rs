@@ -23,6 +23,8 @@ const LANE: &str = "config";
 const CHUNK: usize = 500;
 /// While there is nothing to do, silence is told so often.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(1);
+/// What was not looked at for more intervals than this may have changed at any time of it.
+const INTERVALS: u32 = 5;
 /// The time of a file counts as that of the change if it is not older than the last look by more than this [ns].
 const BEFORE_LOOK: i64 = 3_000_000_000;
 
@@ -42,9 +44,15 @@ struct Watch<'s> {
     /// The first look of this start is still to come.
     first: bool,
     looked: Time,
+    /// When the folder answered last, whether or not there was anything to see.
+    answered: Time,
     troubles: std::collections::BTreeMap<String, String>,
+    /// Since when each of them cannot be read.
+    troubled: std::collections::BTreeMap<String, Time>,
     /// Why the folder says nothing, as it was told.
     unreadable: Option<String>,
+    /// It said nothing for long, and was not walked through since.
+    missed: bool,
 }
 
 pub(super) async fn watch(source: &PveConfig, out: &mut SourceOut) -> Result<(), SourceError> {
@@ -63,8 +71,11 @@ pub(super) async fn watch(source: &PveConfig, out: &mut SourceOut) -> Result<(),
         teller: Teller::new(&source.cluster),
         first: true,
         looked: Time(0),
+        answered: Time(0),
         troubles: Default::default(),
+        troubled: Default::default(),
         unreadable: None,
+        missed: false,
     };
     watch.say_fresh(stored.is_some(), out);
     for (key, _) in watch.kept.places() {
@@ -161,12 +172,17 @@ impl Watch<'_> {
     async fn see(&mut self, look: Look, out: &mut SourceOut) -> Result<(), End> {
         let now = out.now();
         out.metrics().received_bytes.add(["file"], look.bytes);
+        // An outage ends with a look that saw everything.
+        let outage = self.unreadable.is_some() && self.is_long(self.answered, now);
+        self.missed |= outage;
         self.readable(out);
+        self.answered = now;
         if !look.walked {
             return Ok(());
         }
         let begins = self.first && self.kept.fresh.take().is_some();
-        let late = std::mem::take(&mut self.first);
+        let opens = std::mem::take(&mut self.first);
+        let late = std::mem::take(&mut self.missed) || opens;
         self.kept.pmxcfs |= look.pmxcfs;
         let mut lines = Vec::new();
         let mut told = Vec::new();
@@ -178,6 +194,7 @@ impl Watch<'_> {
             if old.as_ref() == Some(doc) {
                 continue;
             }
+            let late = late || self.was_troubled(&doc.path, now);
             let changes = match begins {
                 true => Vec::new(),
                 false => {
@@ -211,7 +228,7 @@ impl Watch<'_> {
                 root: &self.source.config.path,
                 host: &self.source.host,
                 at: now,
-                late,
+                late: late || self.was_troubled(&old.path, now),
                 old: Some(&old),
                 new: None,
             };
@@ -231,11 +248,27 @@ impl Watch<'_> {
         if !lines.is_empty() || begins {
             self.kept.commit(&lines, acked)?;
         }
-        if late {
+        if opens {
             self.say_open(begins, objects, out);
+        }
+        let still = |path: &String, _: &mut Time| look.trouble.contains_key(path);
+        self.troubled.retain(still);
+        for path in look.trouble.keys() {
+            self.troubled.entry(path.clone()).or_insert(now);
         }
         self.say_troubles(look.trouble, out);
         self.send(&told, out).await
+    }
+
+    /// Whether a moment lies more than a few looks back.
+    fn is_long(&self, since: Time, now: Time) -> bool {
+        now.since(since) > self.source.config.interval.get() * INTERVALS
+    }
+
+    /// Whether the file could not be read for more than a few looks.
+    fn was_troubled(&self, path: &str, now: Time) -> bool {
+        let since = self.troubled.get(path);
+        since.is_some_and(|since| self.is_long(*since, now))
     }
 
     /// When it happened: when the file was written, if that can be.

@@ -1,17 +1,15 @@
-//! Whose a change is: the call behind what the journal says, the author of a difference, the task that one is part of.
+//! Whose a change is: the call behind what the journal says, and the author of a difference.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use pipeline::pve::Upid;
-use pipeline::{EventId, ValueRef, fields};
+use pipeline::EventId;
 
+use super::change::Change;
 use super::line::Resolved;
-use super::look;
-use super::names::NAMES;
 use super::pool::{At, Pool, Window};
 use super::relay::WIDE;
-use super::sessions::CLOCKS;
+use super::wrote::{self, Way};
 use super::{Correlate, SECOND};
 
 /// The call of a difference comes at most so much earlier, and later only by its answer: what a call wrote was there before.
@@ -25,8 +23,11 @@ const SAID: Window = Window {
     after: 5 * SECOND,
 };
 
-/// The tag that `pve_config` gives to what changed while it did not look.
-const WHILE_STOPPED: &str = "changed_while_stopped";
+/// What a call wrote is seen within two seconds, and its line has whole ones: one that was there earlier than this may have
+/// written it, but what it wrote would have been seen before.
+const SEEN: i64 = 3 * SECOND + SECOND / 2;
+/// A file that is gone is missed up to this much later.
+const MISSED: i64 = 12 * SECOND;
 
 /// Who did it, as far as the lines around it say.
 pub(super) enum Author {
@@ -36,10 +37,9 @@ pub(super) enum Author {
     Several(Vec<IpAddr>, Vec<EventId>),
 }
 
-/// Whether this key of an object is that of all objects of its type. An entry of the ACL is never named by its call, and one
-/// call may write many.
+/// Whether this key of an object is that of all objects of its type, as where the call does not name the one it makes.
 fn is_loose(key: &str) -> bool {
-    key.ends_with('\n') && key != "object\nacl\n"
+    key.ends_with('\n')
 }
 
 impl Correlate {
@@ -84,12 +84,16 @@ impl Correlate {
         let Some(change) = self.changes.get(&no) else {
             return Author::Nobody;
         };
+        if let Some(since) = change.facts.since {
+            return self.author_of_polled(no, since, forced);
+        }
         let at = change.time.0;
         // The lines and changes about this object, one for each act; and the writings around it.
         let mut lines: BTreeSet<At> = BTreeSet::new();
         let mut acts: BTreeSet<At> = BTreeSet::new();
         let mut writings: BTreeSet<(&str, u64)> = BTreeSet::new();
-        let mut many = self.is_vague(change);
+        // When it was written is not known, or what else wrote it is.
+        let mut many = change.facts.vague || change.facts.polled || !self.leaders(no).is_empty();
         for key in &change.keys {
             let Some(pool) = self.pools.get(key) else {
                 continue;
@@ -103,6 +107,10 @@ impl Correlate {
                 let Some(other) = self.changes.get(&act.1).filter(|c| c.is_difference()) else {
                     continue;
                 };
+                // A later look at the API tells it once more, and what follows from another change has no call.
+                if act.1 != no && (other.facts.polled || !self.leaders(act.1).is_empty()) {
+                    continue;
+                }
                 let one = if other.writing.len() < 3 { act.1 } else { 0 };
                 if writings.insert((&other.writing, one)) || act.1 == no {
                     acts.insert(*act);
@@ -123,7 +131,7 @@ impl Correlate {
             .filter_map(|line| self.call_of(line.1))
             .map(|(call, _)| call.1)
             .collect();
-        lines.retain(|line| !paired.contains(&line.1));
+        lines.retain(|line| !paired.contains(&line.1) && !self.is_out_of_reach(line.1, change));
         let host_of = |no: &u64| match (self.lines.get(no), self.changes.get(no)) {
             (Some(line), _) => Some(&*line.host),
             (_, Some(change)) => Some(&*change.host),
@@ -186,7 +194,14 @@ impl Correlate {
         let sure = place.is_some_and(|place| plan.is_sure(place));
         let given = place.and_then(|place| plan.given(place));
         match given {
-            Some(line) if sure && who.len() == 1 && !forced && !many => {
+            Some(line)
+                if sure
+                    && who.len() == 1
+                    && !forced
+                    && !many
+                    && !self.came_too_soon(line.0 - at, change)
+                    && self.names_all(line.1, change) =>
+            {
                 let one = who.first().copied();
                 match one.and_then(|(user, ip)| self.other_writer(no, user, ip)) {
                     Some((ip, task)) => {
@@ -202,27 +217,44 @@ impl Correlate {
         }
     }
 
-    /// Whether it is not known when it was written: while nobody looked, or at some time before the API was asked again. Any
-    /// call before may be its author.
-    fn is_vague(&self, change: &super::change::Change) -> bool {
-        change.event.as_ref().is_some_and(|event| {
-            let stopped = match event.get(fields::TAGS) {
-                Some(ValueRef::List(tags)) => tags
-                    .iter()
-                    .any(|tag| tag.as_ref().as_str() == Some(WHILE_STOPPED)),
-                Some(ValueRef::Str(tag)) => tag == WHILE_STOPPED,
-                _ => false,
-            };
-            stopped || change.is_difference() && event.str(NAMES.origin) == Some("api")
-        })
+    /// Whether a call came so long before a difference that what it wrote would have been seen earlier.
+    fn came_too_soon(&self, later: i64, change: &Change) -> bool {
+        let seen = match change.facts.way {
+            Way::Deletion => MISSED,
+            _ => SEEN,
+        };
+        later < -seen
+    }
+
+    /// The keys that a line, or a change of the journal, says it writes.
+    fn named(&self, author: u64) -> &[Box<str>] {
+        match (self.lines.get(&author), self.changes.get(&author)) {
+            (Some(line), _) => line.named(),
+            (_, Some(change)) => &change.facts.named,
+            _ => &[],
+        }
+    }
+
+    /// Whether an author by its own words can have written all of a difference.
+    pub(super) fn names_all(&self, author: u64, change: &Change) -> bool {
+        let event = change.event.as_ref();
+        event.is_some_and(|event| wrote::by_words(self.named(author), event))
+    }
+
+    /// Whether no call like this writes any of the keys of a difference.
+    fn is_out_of_reach(&self, author: u64, change: &Change) -> bool {
+        let event = change.event.as_ref();
+        event.is_some_and(|event| wrote::is_out_of_reach(self.named(author), event))
     }
 
     /// How many differences among these are of the same writing as `change`; two are as many as more.
-    fn of_one_writing(&self, change: &super::change::Change, around: &[At]) -> usize {
+    fn of_one_writing(&self, change: &Change, around: &[At]) -> usize {
         let same = |act: &&At| {
-            self.changes
-                .get(&act.1)
-                .is_some_and(|other| other.is_difference() && other.writing == change.writing)
+            self.changes.get(&act.1).is_some_and(|other| {
+                other.is_difference()
+                    && other.writing == change.writing
+                    && self.leaders(act.1).is_empty()
+            })
         };
         match change.writing.len() {
             0..3 => 1,
@@ -252,105 +284,5 @@ impl Correlate {
             }
         }
         found.into_iter().map(|(_, no)| no).collect()
-    }
-
-    /// The task that a change of the journal is part of.
-    pub(super) fn task_of(&self, change: u64) -> Option<EventId> {
-        let change = self.changes.get(&change)?;
-        let vmid = change.keys.first()?.rsplit('\n').next()?;
-        let near = |upid: &Upid<'_>, _: Option<i64>| {
-            upid.node == &*change.host
-                && *change.user == *upid.user
-                && (upid.start.0 - change.time.0).abs() <= 5 * SECOND
-        };
-        let found = self.tasks_with(vmid, false, near);
-        found.into_iter().find_map(|task| self.record(task))
-    }
-
-    /// A task of another user, or of the same one at another address, that may as well have written a difference.
-    fn other_writer(
-        &self,
-        difference: u64,
-        user: &str,
-        ip: Option<IpAddr>,
-    ) -> Option<(Option<IpAddr>, EventId)> {
-        // Where clocks were not compared, it may have been any that ran within what they are taken to differ at most.
-        let found = self.tasks_around(difference, CLOCKS);
-        found.into_iter().find_map(|no| {
-            let task = self.tasks.get(&no)?;
-            let upid = Upid::parse(&task.upid).ok()?;
-            let from = task.basis.as_ref().and_then(|basis| basis.ip);
-            let elsewhere = from.zip(ip).is_some_and(|(from, ip)| from != ip);
-            if upid.user == user && !elsewhere {
-                return None;
-            }
-            Some((from, self.record(no)?))
-        })
-    }
-
-    /// The task that a difference is part of.
-    pub(super) fn task_around(&self, difference: u64) -> Option<EventId> {
-        let found = self.tasks_around(difference, 60 * SECOND);
-        found.into_iter().find_map(|task| self.record(task))
-    }
-
-    /// Tasks that may have written a difference, the newest first; `open` is how much the clock of another node may differ
-    /// with which that of the difference was not compared [ns].
-    fn tasks_around(&self, difference: u64, open: i64) -> Vec<u64> {
-        let Some((difference, event)) = self
-            .changes
-            .get(&difference)
-            .and_then(|difference| Some((difference, difference.event.as_ref()?)))
-        else {
-            return Vec::new();
-        };
-        let vmid = event.get(NAMES.vmid).and_then(pipeline::ValueRef::as_int);
-        let Some(vmid) = vmid else {
-            return Vec::new();
-        };
-        let at = difference.time.0;
-        // A file that comes or goes, and a lock, belong to whatever runs; other keys may be edited by hand meanwhile.
-        let code = event.str(fields::EVENT_CODE).unwrap_or_default();
-        let comes_or_goes = matches!(code, "PVE-2001" | "PVE-2002" | "PVE-2101" | "PVE-2102");
-        let whole = comes_or_goes
-            || matches!(event.get(NAMES.change_keys), Some(pipeline::ValueRef::List([key])) if key.as_ref().as_str() == Some("lock"));
-        self.tasks_with(&vmid.to_string(), whole, |upid, ended| {
-            // Start and end are by the clock of its node, which may be another one.
-            let ahead = self
-                .hosts
-                .ahead(upid.node, &difference.host, difference.time);
-            let (at, clocks) = (
-                at + ahead.unwrap_or(0),
-                if ahead.is_some() { 0 } else { open },
-            );
-            let near = |other: i64| (at - other).abs() <= 15 * SECOND + clocks;
-            let during = at >= upid.start.0 - clocks && ended.is_none_or(|end| at <= end + clocks);
-            near(upid.start.0) || ended.is_some_and(near) || (whole && during)
-        })
-    }
-
-    fn tasks_with(
-        &self,
-        vmid: &str,
-        any: bool,
-        fits: impl Fn(&Upid<'_>, Option<i64>) -> bool,
-    ) -> Vec<u64> {
-        let tasks = self
-            .guests
-            .get(vmid)
-            .map(|tasks| tasks.as_slice())
-            .unwrap_or_default();
-        let newest = tasks.iter().rev().take(4096).copied();
-        newest
-            .filter(|no| {
-                self.tasks.get(no).is_some_and(|task| {
-                    Upid::parse(&task.upid).is_ok_and(|upid| {
-                        (any || look::task_writes(upid.kind))
-                            && !look::is_console(upid.kind)
-                            && fits(&upid, task.end_at)
-                    })
-                })
-            })
-            .collect()
     }
 }

@@ -214,6 +214,11 @@ fn remove_text(event: &mut Event, field: pipeline::Field, text: &str) {
 /// Makes an event the evidence of others.
 pub(super) fn make_evidence(event: &mut Event, of: &[EventId]) {
     event.set_str(NAMES.record, "evidence");
+    link(event, of);
+}
+
+/// Names other events that have to do with it.
+pub(super) fn link(event: &mut Event, of: &[EventId]) {
     for id in of.iter().take(MOST_NAMED) {
         if *id != event.id() {
             add_text(event, NAMES.links, &id.to_string());

@@ -7,8 +7,8 @@ use pipeline::{Outputs, Time};
 
 use pipeline::pve::Upid;
 
-use super::change::SAID;
 use super::due::Due;
+use super::fold::SAID;
 use super::look::Role;
 use super::pool::Window;
 use super::{Correlate, line, look, relay, task};

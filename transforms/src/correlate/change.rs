@@ -3,20 +3,19 @@
 
 use std::sync::Arc;
 
-use pipeline::{Event, EventId, Field, Outputs, StateError, Time, Value, fields};
+use pipeline::{Event, EventId, Field, Outputs, StateError, Time, fields};
 
+use super::Correlate;
 use super::author::Author;
-use super::basis::{Basis, make_evidence};
+use super::basis::{Basis, link, make_evidence};
 use super::codec::{Put, Take};
 use super::due::Due;
+use super::facts::Facts;
+use super::fold::{fold, lend_author};
 use super::line::{Resolved, change_key};
 use super::look;
 use super::names::NAMES;
-use super::pool::Window;
-use super::{Correlate, SECOND};
-
-/// Memory of words that were said, beside their pool: their number, time, id, origin, and the digest of them [bytes].
-pub(super) const SAID: usize = 160;
+use super::wrote::{self, Way};
 
 /// A change told by the journal with its author, or a difference of a file.
 pub(super) struct Change {
@@ -31,6 +30,7 @@ pub(super) struct Change {
     pub(super) local: bool,
     /// The observed change of a file: what has the same is of one writing.
     pub(super) writing: Box<str>,
+    pub(super) facts: Facts,
     pub(super) event: Option<Event>,
 }
 
@@ -43,6 +43,7 @@ impl Change {
     pub(super) fn size(&self) -> usize {
         size_of::<Change>()
             + self.keys.iter().map(|key| key.len() + 16).sum::<usize>()
+            + self.facts.size()
             + self.event.as_ref().map_or(0, Event::size)
     }
 
@@ -54,6 +55,7 @@ impl Change {
         to.put_all(&self.keys, |to, key| to.put_str(key));
         to.put_u8(u8::from(self.local));
         to.put_str(&self.writing);
+        self.facts.save(to);
         to.put_option(self.event.as_ref(), |to, event| {
             pipeline::state::write_event(event, to);
         });
@@ -68,6 +70,7 @@ impl Change {
             keys: from.all(|from| Ok(from.str()?.into()))?,
             local: from.u8()? != 0,
             writing: from.str()?.into(),
+            facts: Facts::load(from)?,
             event: from.option(Take::event)?,
         })
     }
@@ -79,6 +82,8 @@ pub(super) fn object_key(code: &str, object: &str, id: &str) -> String {
     let id = match object {
         "acl" => "",
         "user" if code == look::PASSWORD => "password",
+        // It takes away what PVE itself has set after wrong codes, and no other call does.
+        "user" if code == look::UNLOCK => return format!("object\nuser\nunlock\n{id}"),
         "firewall_rule" => id
             .rsplit_once('/')
             .filter(|(_, place)| !place.is_empty() && place.bytes().all(|c| c.is_ascii_digit()))
@@ -86,6 +91,32 @@ pub(super) fn object_key(code: &str, object: &str, id: &str) -> String {
         _ => id,
     };
     format!("object\n{object}\n{id}")
+}
+
+/// The keys under which a difference finds its call.
+fn difference_keys(event: &Event, object: &str) -> Vec<Arc<str>> {
+    let id = event.str(NAMES.object_id).unwrap_or_default();
+    let code = event.str(fields::EVENT_CODE).unwrap_or_default();
+    // What PVE sets after wrong codes is nobody's, and only one call takes it away.
+    if object == "user" {
+        let rows = wrote::rows(event);
+        let locks = |row: &wrote::Row<'_>| matches!(row.key, "totp-locked" | "tfa-locked-until");
+        if !rows.is_empty() && rows.iter().all(locks) {
+            return vec![object_key(look::UNLOCK, object, id).into()];
+        }
+    }
+    let mut keys: Vec<Arc<str>> = vec![object_key(code, object, id).into()];
+    // The call that makes a factor names its user alone.
+    let loose = match (object, id.split_once('/')) {
+        ("tfa", Some((user, _))) if wrote::way(event) == Way::Creation => user,
+        ("tfa", _) => return keys,
+        _ => "",
+    };
+    let loose: Arc<str> = object_key(code, object, loose).into();
+    if !keys.contains(&loose) {
+        keys.push(loose);
+    }
+    keys
 }
 
 impl Correlate {
@@ -122,6 +153,10 @@ impl Correlate {
             keys,
             local,
             writing: Box::default(),
+            facts: Facts {
+                named: wrote::named(&event),
+                ..Facts::default()
+            },
             event: Some(event),
         };
         let no = self.next();
@@ -138,15 +173,14 @@ impl Correlate {
         if self.change_ids.contains(&event.id()) {
             return self.copy_left_out(out);
         }
-        let id = event.str(NAMES.object_id).unwrap_or_default();
-        let code = event.str(fields::EVENT_CODE).unwrap_or_default();
-        let mut keys: Vec<Arc<str>> = vec![object_key(code, object, id).into()];
-        let loose: Arc<str> = object_key(code, object, "").into();
-        if !keys.contains(&loose) {
-            keys.push(loose);
-        }
+        let keys = difference_keys(&event, object);
         let text = |field: Field| event.str(field).unwrap_or_default();
-        let writing = format!("{}\n{}", text(NAMES.file_path), text(NAMES.file_hash));
+        let facts = Facts::of(&event);
+        let writing = match facts.polled {
+            // What one look at the API found.
+            true => format!("api\n{}", event.timestamp().0),
+            false => format!("{}\n{}", text(NAMES.file_path), text(NAMES.file_hash)),
+        };
         let clock = match event.str(NAMES.observer) {
             Some(observer) => crate::event_id::short(observer),
             None => text(fields::HOST_NAME),
@@ -159,6 +193,7 @@ impl Correlate {
             keys,
             local: false,
             writing: writing.into(),
+            facts,
             event: None,
         };
         event.detach();
@@ -178,6 +213,9 @@ impl Correlate {
             for key in &change.keys {
                 self.pools.add_act(key, at);
             }
+            for mark in change.facts.marks.iter().filter(|_| !change.facts.polled) {
+                self.marks.entry(*mark).or_default().push(no);
+            }
         } else {
             self.pools.add_act(&change.keys[0], at);
             self.pools.add_line(&change.keys[1], at);
@@ -193,13 +231,21 @@ impl Correlate {
         };
         self.size -= change.size();
         self.change_ids.remove(&change.id);
+        for mark in &change.facts.marks {
+            if let Some(held) = self.marks.get_mut(mark) {
+                held.retain(|held| *held != no);
+                if held.is_empty() {
+                    self.marks.remove(mark);
+                }
+            }
+        }
         for key in &change.keys {
             self.pools.remove_act(key, (change.time.0, no));
             self.pools.remove_line(key, (change.time.0, no));
         }
     }
 
-    fn take_change(&mut self, no: u64) -> Option<Event> {
+    pub(super) fn take_change(&mut self, no: u64) -> Option<Event> {
         let change = self.changes.get_mut(&no)?;
         let event = change.event.take()?;
         self.size -= event.size();
@@ -218,24 +264,25 @@ impl Correlate {
         if !change.is_difference() {
             return self.join(no, forced, out);
         }
-        match self.author(no, forced) {
-            Author::One(author) => self.join(author, forced, out),
-            Author::Nobody => {
-                let task = self.task_around(no);
-                if let Some(mut event) = self.take_change(no) {
-                    if let Some(task) = task {
-                        make_evidence(&mut event, &[task]);
-                    }
-                    self.tell(event, out);
-                }
-            }
-            Author::Several(candidates, evidence) => {
-                if let Some(mut event) = self.take_change(no) {
-                    Basis::ambiguous(candidates, evidence).write(&mut event);
-                    self.tell(event, out);
-                }
-            }
+        if self.is_told(no, forced, out) {
+            return;
         }
+        let author = self.author(no, forced);
+        if let Author::One(author) = author {
+            return self.join(author, forced, out);
+        }
+        let part = self.part_of(no);
+        let Some(mut event) = self.take_change(no) else {
+            return;
+        };
+        match author {
+            Author::Several(candidates, evidence) => {
+                Basis::ambiguous(candidates, evidence).write(&mut event);
+                link(&mut event, part.ids());
+            }
+            _ => part.write(&mut event),
+        }
+        self.tell(event, out);
     }
 
     /// Nothing is held beyond its time: what no author told goes on without one.
@@ -270,6 +317,7 @@ impl Correlate {
         // A change that is part of a task is told by the task.
         if !is_line && let Some(task) = self.task_of(author) {
             for no in differences.into_iter().chain([author]) {
+                self.joined(no, task);
                 if let Some(mut event) = self.take_change(no) {
                     make_evidence(&mut event, &[task]);
                     self.tell(event, out);
@@ -290,7 +338,14 @@ impl Correlate {
                 _ => None,
             };
             for no in differences {
+                if let Some(id) = id {
+                    self.joined(no, id);
+                }
+                let polled = self.changes.get(&no).is_some_and(|c| c.facts.polled);
                 if let Some(mut event) = self.take_change(no) {
+                    if polled {
+                        self.lend_line(author, &mut event);
+                    }
                     make_evidence(&mut event, id.as_slice());
                     self.tell(event, out);
                 }
@@ -311,6 +366,7 @@ impl Correlate {
         match differences.as_slice() {
             [] => {}
             [one] => {
+                self.joined(*one, event.id());
                 if let Some(mut difference) = self.take_change(*one) {
                     fold(&difference, &mut event);
                     make_evidence(&mut difference, &[event.id()]);
@@ -323,6 +379,7 @@ impl Correlate {
                 for no in several {
                     if let Some(mut difference) = self.take_change(*no) {
                         lend_author(&event, &mut difference);
+                        self.joined(*no, difference.id());
                         ids.push(difference.id());
                         self.tell(difference, out);
                     }
@@ -351,124 +408,6 @@ impl Correlate {
             resolved => Basis::ambiguous(resolved.addresses().to_vec(), vec![id]),
         };
         basis.write(event);
-    }
-
-    /// The first of two records with the same words: the journal and the cluster log tell the same line.
-    pub(super) fn said_before(&mut self, event: &Event) -> Option<EventId> {
-        let words = event.str(fields::EVENT_ORIGINAL).unwrap_or_default();
-        let words = &words[words.find('<').unwrap_or(0)..];
-        let host = event.str(fields::HOST_NAME).unwrap_or_default();
-        let pid = event
-            .get(fields::PROCESS_PID)
-            .and_then(pipeline::ValueRef::as_int);
-        // Words may be long; what is remembered of them is not.
-        let pid = pid.unwrap_or_default().to_le_bytes();
-        let key =
-            EventId::of_parts(&[b"said", host.as_bytes(), &pid, words.as_bytes()]).to_string();
-        // The cluster log has whole seconds.
-        let window = Window {
-            before: 2 * SECOND,
-            after: 2 * SECOND,
-        };
-        let pool = self.said.get(&key);
-        let first = pool.and_then(|pool| {
-            let near = pool.near(event.timestamp().0, window);
-            near.first().map(|(_, no)| *no)
-        });
-        let origin = event
-            .str(NAMES.origin)
-            .map(Box::<str>::from)
-            .unwrap_or_default();
-        if let Some(no) = first
-            && let Some((id, from)) = self.said_ids.get(&no)
-            && *from != origin
-        {
-            return Some(*id);
-        }
-        let no = self.next();
-        self.said.add_line(&key, (event.timestamp().0, no));
-        self.said_ids.insert(no, (event.id(), origin));
-        self.said_keys
-            .push_back((no, event.timestamp(), key.into()));
-        while self.said_keys.len() > super::MOST_SAID {
-            self.forget_said();
-        }
-        None
-    }
-
-    /// Forgets the oldest words.
-    pub(super) fn forget_said(&mut self) {
-        if let Some((no, time, key)) = self.said_keys.pop_front() {
-            self.said.remove_line(&key, (time.0, no));
-            self.said_ids.remove(&no);
-        }
-    }
-}
-
-/// What is taken from a difference into the event that tells the act.
-fn fold(difference: &Event, into: &mut Event) {
-    let names = &*NAMES;
-    let same = difference.str(names.object_type) == into.str(names.object_type);
-    let what = [
-        fields::EVENT_CODE,
-        fields::EVENT_ACTION,
-        names.category,
-        names.kind,
-        fields::EVENT_SEVERITY,
-        names.object_id,
-        names.object_path,
-        names.target_id,
-        names.target_name,
-        names.target_domain,
-        names.group_name,
-        names.vmid,
-    ];
-    let always = [
-        names.changes,
-        names.change_keys,
-        names.file_path,
-        names.file_hash,
-        names.firewall_rule,
-    ];
-    for field in what.into_iter().filter(|_| same).chain(always) {
-        if let Some(value) = difference.get(field) {
-            let value: Value = value.to_owned();
-            into.set(field, value);
-        }
-    }
-    merge(difference, into, names.related_user);
-}
-
-/// What a difference takes from the line that tells who did it.
-fn lend_author(line: &Event, difference: &mut Event) {
-    let names = &*NAMES;
-    let ip = line.str(fields::SOURCE_IP).and_then(|ip| ip.parse().ok());
-    let basis = match ip {
-        Some(ip) => Basis::matched(ip, vec![line.id()], line.str(names.via).map(Into::into)),
-        None => Basis::ambiguous(Vec::new(), vec![line.id()]),
-    };
-    basis.write(difference);
-    for field in [
-        fields::USER_ID,
-        fields::USER_NAME,
-        fields::USER_DOMAIN,
-        names.token,
-        names.actor,
-    ] {
-        if let Some(value) = line.get(field) {
-            let value: Value = value.to_owned();
-            difference.set(field, value);
-        }
-    }
-    merge(line, difference, names.related_user);
-}
-
-/// Adds what a list holds to the list of another event.
-fn merge(from: &Event, to: &mut Event, field: Field) {
-    if let Some(pipeline::ValueRef::List(list)) = from.get(field) {
-        for text in list.iter().filter_map(|value| value.as_ref().as_str()) {
-            super::basis::add_text(to, field, text);
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use pipeline::{StateError, Time};
 
 use super::codec::{Put, Take};
+use super::sessions::CLOCKS;
 
 /// Most nodes, addresses and pairs of nodes remembered.
 pub(super) const MOST: usize = 1024;
@@ -206,6 +207,34 @@ impl Hosts {
             true => Some(0),
             false => self.skew(a, b, at),
         }
+    }
+
+    /// Whether the logs of all nodes are known whole from one time to another by the clock of `observer`, as far as it is
+    /// told what was handed over. Any node takes a call that changes what belongs to the cluster.
+    pub(super) fn read_over(
+        &self,
+        from: i64,
+        to: i64,
+        observer: &str,
+        at: Time,
+        watermark: Option<Time>,
+    ) -> bool {
+        let read = |node: &str, log: &Log| {
+            let (from, to) = match self.ahead(node, observer, at) {
+                Some(skew) => (from + skew, to + skew),
+                None => (from - CLOCKS, to),
+            };
+            log.since.0 <= from
+                && log.forgotten_to.0 < from
+                && log.last.max(watermark.unwrap_or(Time::MIN)).0 >= to
+        };
+        let known = |member: &Member| {
+            let node = member.node.as_ref();
+            node.is_some_and(|node| self.logs.contains_key(node))
+        };
+        !self.logs.is_empty()
+            && self.members.values().all(known)
+            && self.logs.iter().all(|(node, log)| read(node, log))
     }
 
     pub(super) fn save(&self, to: &mut Vec<u8>) {

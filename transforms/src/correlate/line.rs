@@ -48,6 +48,8 @@ pub(super) struct More {
     twin: Option<Box<str>>,
     /// Records that it is evidence of.
     claims: Vec<EventId>,
+    /// The keys that it names, of a call that changes something without a task.
+    named: Vec<Box<str>>,
 }
 
 impl Line {
@@ -61,6 +63,11 @@ impl Line {
         self.more.as_ref()?.twin.as_deref()
     }
 
+    /// The keys that it names, of a call that changes something without a task.
+    pub(super) fn named(&self) -> &[Box<str>] {
+        self.more.as_ref().map_or(&[], |more| &more.named)
+    }
+
     fn claims(&self) -> &[EventId] {
         self.more.as_ref().map_or(&[], |more| &more.claims)
     }
@@ -69,7 +76,8 @@ impl Line {
     pub(super) fn size(&self) -> usize {
         let more = self.more.as_ref().map_or(0, |more| {
             let twin = more.twin.as_ref().map_or(0, |twin| 2 * twin.len());
-            size_of::<More>() + twin + 16 * more.claims.len()
+            let named: usize = more.named.iter().map(|name| name.len() + 16).sum();
+            size_of::<More>() + twin + 16 * more.claims.len() + named
         });
         size_of::<Line>()
             + PLACES
@@ -95,6 +103,7 @@ impl Line {
             pipeline::state::write_event(event, to);
         });
         to.put_all(self.claims(), |to, id| to.put_id(*id));
+        to.put_all(self.named(), |to, name| to.put_str(name));
     }
 
     pub(super) fn load(from: &mut Take<'_>, words: &mut Words) -> Result<Line, StateError> {
@@ -117,6 +126,7 @@ impl Line {
             target,
             twin,
             claims,
+            named: from.all(text)?,
         };
         Ok(Line {
             id,
@@ -137,8 +147,8 @@ impl Line {
 
 impl More {
     fn worth_keeping(self) -> Option<Box<More>> {
-        let empty = self.target.is_none() && self.twin.is_none() && self.claims.is_empty();
-        (!empty).then(|| Box::new(self))
+        let empty = self.target.is_none() && self.twin.is_none();
+        (!empty || !self.claims.is_empty() || !self.named.is_empty()).then(|| Box::new(self))
     }
 }
 
@@ -178,6 +188,10 @@ impl Correlate {
             target: target.map(Into::into),
             twin,
             claims: Vec::new(),
+            named: match call.role {
+                Role::Write => super::wrote::named(&event),
+                _ => Vec::new(),
+            },
         };
         let line = Line {
             id: event.id(),

@@ -24,6 +24,8 @@ pub(super) const REFUSED: &str = "PVE-1011";
 
 /// A password changed.
 pub(super) const PASSWORD: &str = "PVE-3006";
+/// A second factor unlocked.
+pub(super) const UNLOCK: &str = "PVE-3007";
 
 /// What an event is.
 pub(super) enum Kind {
@@ -141,34 +143,6 @@ pub(super) fn writes_files(code: &str) -> bool {
             | "PVE-6074"
             | "PVE-6075"
             | "PVE-6093"
-    )
-}
-
-/// Whether such a task writes the configuration of its guest. One that only runs it (start, stop) writes locks and what was
-/// pending; any other change beside it is somebody's own.
-pub(super) fn task_writes(kind: &str) -> bool {
-    let verb = kind
-        .strip_prefix("qm")
-        .or_else(|| kind.strip_prefix("vz"))
-        .unwrap_or(kind);
-    matches!(
-        verb,
-        "create"
-            | "destroy"
-            | "config"
-            | "clone"
-            | "restore"
-            | "template"
-            | "snapshot"
-            | "delsnapshot"
-            | "rollback"
-            | "move"
-            | "igrate"
-            | "migrate"
-            | "tunnel"
-            | "mtunnel"
-            | "resize"
-            | "move_volume"
     )
 }
 

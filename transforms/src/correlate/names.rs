@@ -48,4 +48,6 @@ names! {
     group_name = "group.name",
     firewall_rule = "pve.firewall.rule",
     observer = "observer.hostname",
+    command = "process.command_line",
+    start = "event.start",
 }

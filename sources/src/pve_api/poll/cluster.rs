@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pipeline::telemetry::Stage;
-use pipeline::{LaneId, Stopped};
+use pipeline::{LaneId, Stopped, Time};
 use serde_json::Value;
 
 use super::{API, Job, LONGEST_WAIT, NOTHING, Poller, RIGHTS, SLOWLY};
@@ -219,6 +219,7 @@ impl Poller<'_> {
             self.known.users = access::users(&objects);
             self.learnt();
         }
+        let since = self.access_since.replace(self.access_asked);
         let before = self.access.clone();
         let changes = self.access.compare(&types, objects);
         let cost = format!(
@@ -231,7 +232,7 @@ impl Poller<'_> {
         if changes.is_empty() && self.access.is_as(&before) {
             return self.out.idle(self.access_lane).await;
         }
-        self.tell_access(&changes, &before).await
+        self.tell_access(&changes, &before, since).await
     }
 
     /// Tells what changed, in parts; before the last of them a restart begins again, and tells the same.
@@ -239,12 +240,18 @@ impl Poller<'_> {
         &mut self,
         changes: &[objects::Change],
         before: &objects::Memory,
+        since: Option<Time>,
     ) -> Result<(), Stopped> {
-        let now = self.out.now();
+        let seen = objects::Seen {
+            host: &self.host,
+            observer: &self.source.host,
+            since: since.map_or(objects::Since::Stopped, objects::Since::Asked),
+            at: self.out.now(),
+        };
         let mut parts = changes.chunks(PART).peekable();
         loop {
             let part = parts.next().unwrap_or_default();
-            let event = |change| self.objects.event(change, &self.host, now);
+            let event = |change| self.objects.event(change, &seen);
             let events = part.iter().map(event).collect();
             if parts.peek().is_none() {
                 return self.out.send(self.access_lane, events, &self.access).await;
@@ -258,10 +265,15 @@ impl Poller<'_> {
         changes: Vec<objects::Change>,
         lane: LaneId,
     ) -> Result<(), Stopped> {
-        let now = self.out.now();
+        let seen = objects::Seen {
+            host: &self.host,
+            observer: &self.source.host,
+            since: objects::Since::Now,
+            at: self.out.now(),
+        };
         let events: Vec<_> = changes
             .iter()
-            .map(|change| self.objects.event(change, &self.host, now))
+            .map(|change| self.objects.event(change, &seen))
             .collect();
         self.out.send(lane, events, &self.status).await
     }

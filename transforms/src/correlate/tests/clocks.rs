@@ -98,6 +98,7 @@ fn a_file_that_a_task_of_another_clock_wrote_is_evidence_of_that_task() {
         let mut edit = seen_by("pve1", "b", 2003.0 + ahead);
         for seen in [&mut own, &mut edit] {
             seen["pve.change_keys"] = json!(["lock"]);
+            seen["pve.changes"] = json!([{"key": "lock", "new": "snapshot"}]);
         }
         let out = feed(
             &mut bench,

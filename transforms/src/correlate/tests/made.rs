@@ -179,6 +179,52 @@ pub(in super::super) fn difference(
     event
 }
 
+/// A difference of a file with rows of its own: key, old and new value.
+pub(in super::super) fn edit(
+    code: &str,
+    object: (&str, &str),
+    path: &str,
+    rows: &[(&str, Option<&str>, Option<&str>)],
+    at: f64,
+) -> Json {
+    let keys: Vec<&str> = rows.iter().map(|row| row.0).collect();
+    let changes: Vec<Json> = rows
+        .iter()
+        .map(|(key, old, new)| {
+            let mut row = json!({"key": key});
+            for (side, value) in [("old", old), ("new", new)] {
+                if let Some(value) = value {
+                    row[side] = json!(value);
+                }
+            }
+            row
+        })
+        .collect();
+    let mut event = difference("pve1", code, object, &format!("hash {at}"), at);
+    event["file.path"] = json!(path);
+    event["pve.change_keys"] = json!(keys);
+    event["pve.changes"] = json!(changes);
+    event
+}
+
+/// A difference that the API shows, which was asked the last time at `since`.
+pub(in super::super) fn polled(
+    code: &str,
+    object: (&str, &str),
+    rows: &[(&str, Option<&str>, Option<&str>)],
+    since: f64,
+    at: f64,
+) -> Json {
+    let mut event = edit(code, object, "", rows, at);
+    let fields = event.as_object_mut().unwrap();
+    for file in ["file.path", "file.hash.sha256"] {
+        fields.remove(file);
+    }
+    event["pve.origin"] = json!("api");
+    event["event.start"] = json!(time(since).to_string());
+    event
+}
+
 /// A change that the journal tells with its author.
 pub(in super::super) fn said(
     origin: &str,
@@ -193,7 +239,8 @@ pub(in super::super) fn said(
         "process.name": program, "process.pid": 1562,
         "pve.source.attribution": "none", "pve.actor.kind": "user", "event.code": "PVE-2014", "event.outcome": "success",
         "user.id": user, "pve.object.type": "vm", "pve.object.id": vmid.to_string(), "pve.vmid": vmid,
-        "event.original": format!("<{user}> update VM {vmid}: -cores 8"),
+        "event.original": format!("<{user}> update VM {vmid}: -cores 8"), "pve.change_keys": ["cores"],
+        "process.command_line": "-cores 8",
     })
 }
 
