@@ -382,3 +382,16 @@ fn an_event_that_comes_again_counts_once_however_much_other_rules_see() {
     rules = set("");
     assert!(rules.rules().is_empty());
 }
+
+#[test]
+fn a_sign_of_life_that_comes_again_ends_no_silence() {
+    let keys = "type = \"absence\"\ngroup_by = [\"user.id\"]\nevery = \"1m\"\nlearn = \"1s\"";
+    let mut engine = engine(keys, 64 * MIB);
+    let last = event(1, 5_000, "a", 1);
+    see(&mut engine, &event(0, 0, "a", 1));
+    see(&mut engine, &last);
+    engine.advance(at(80_000));
+    assert_eq!(turns(&engine).0, 1);
+    see(&mut engine, &last);
+    assert_eq!(turns(&engine).2, 0, "the same event is no new sign");
+}

@@ -184,14 +184,15 @@ impl Spec {
         !matches!(self.shape, Shape::Event { hold: None })
     }
 
-    /// Whether what it remembers of its matches does not say which they were.
+    /// Whether what it remembers of its matches does not say which they were. A value is there once, however often it comes.
     pub(super) fn forgets_ids(&self) -> bool {
-        match &self.shape {
-            Shape::Event { hold } => hold.is_none(),
-            Shape::Window { measure, .. } => *measure != Measure::Distinct,
-            Shape::Spike { .. } => true,
-            _ => false,
-        }
+        !matches!(
+            self.shape,
+            Shape::Window {
+                measure: Measure::Distinct,
+                ..
+            }
+        )
     }
 
     /// Where the window of a time begins, for windows that do not slide.
