@@ -257,6 +257,31 @@ impl Call<'_> {
             .then(|| format!("{storage}:{name}"))
     }
 
+    /// The guest that a volume belongs to which the call deletes, as its name says: `PVE::Storage::Plugin` finds it there for
+    /// the id of the task `imgdel`. `None` for a volume of no guest, like an ISO image.
+    #[must_use]
+    pub fn volume_owner(&self) -> Option<i64> {
+        let volume = self.param("volume")?;
+        let name = volume.split_once(':').map_or(volume, |(_, name)| name);
+        let number = |text: &str| {
+            let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+            text[..digits].parse().ok()
+        };
+        if let Some(backup) = name.strip_prefix("backup/") {
+            // `vzdump-qemu-104-…`, or on a backup server `vm/104/…`.
+            let of_file = ["vzdump-qemu-", "vzdump-lxc-", "vzdump-openvz-"];
+            let of_server = ["vm/", "ct/"];
+            let mut kinds = of_file.iter().chain(&of_server);
+            return kinds.find_map(|kind| number(backup.strip_prefix(kind)?));
+        }
+        // `104/vm-104-disk-0.qcow2`, `vm-104-disk-0`; a linked clone stands behind its base.
+        let name = name.rsplit('/').next().unwrap_or(name);
+        let kinds = ["vm-", "base-", "subvol-", "basevol-"];
+        kinds
+            .iter()
+            .find_map(|kind| number(name.strip_prefix(kind)?))
+    }
+
     /// The code that the event of a task takes which this call forked; `None` where the task's own is as good.
     #[must_use]
     pub fn refined(&self) -> Option<&'static str> {
@@ -434,5 +459,31 @@ mod tests {
             refused(&[row("PUT", "/a/{b}", "PVE-3002", ", task_id = \"{c}\"")]),
             "PUT /a/{b}: the path has no \"{c}\""
         );
+    }
+
+    #[test]
+    fn the_name_of_a_volume_says_whose_it_is() {
+        for (volume, owner) in [
+            (
+                "backup/vzdump-qemu-104-2026_03_14-01_00_04.vma.zst",
+                Some(104),
+            ),
+            (
+                "nas1:backup/vzdump-lxc-201-2026_03_14-01_00_04.tar.zst",
+                Some(201),
+            ),
+            ("pbs:backup/vm/104/2026-03-14T00:00:04Z", Some(104)),
+            ("pbs:backup/host/pve1/2026-03-14T00:00:04Z", None),
+            ("local:104/vm-104-disk-0.qcow2", Some(104)),
+            ("local-lvm:vm-104-disk-1", Some(104)),
+            ("ceph:base-9000-disk-0/vm-105-disk-0", Some(105)),
+            ("tank:subvol-201-disk-0", Some(201)),
+            ("local:iso/debian.iso", None),
+            ("local:backup/vzdump-qemu-x.vma", None),
+        ] {
+            let path = format!("/api2/json/nodes/p/storage/s/content/{volume}");
+            let call = Endpoint::find("DELETE", &path).unwrap();
+            assert_eq!(call.volume_owner(), owner, "{volume}");
+        }
     }
 }

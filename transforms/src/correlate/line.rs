@@ -282,8 +282,12 @@ impl Correlate {
         let vmid = call.vmid.map(|vmid| vmid.to_string()).unwrap_or_default();
         match call.role {
             Role::Fork => {
+                let owner = call
+                    .owner
+                    .map(|owner| owner.to_string())
+                    .unwrap_or_default();
                 for class in &call.classes {
-                    look::pool_key(node, user, class, &vmid, call.upid, &mut key);
+                    look::pool_key(node, user, class, &owner, call.upid, &mut key);
                     let far = if node == host { "" } else { "far\n" };
                     let maybe = if call.firm { "" } else { "maybe\n" };
                     keys.push(words.one(&format!("{maybe}{far}{key}")));

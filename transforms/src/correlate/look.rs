@@ -204,6 +204,8 @@ pub(super) struct Call {
     /// The node the call is for, if the path says so.
     pub(super) node: Option<String>,
     pub(super) vmid: Option<i64>,
+    /// The guest that its task names.
+    pub(super) owner: Option<i64>,
     /// Types of task it may have forked, as [`class`] puts them together.
     pub(super) classes: Vec<&'static str>,
     /// How long the UPID in the answer was; 0 where it holds none.
@@ -222,6 +224,7 @@ pub(super) fn call(event: &Event) -> Option<Call> {
         role,
         node: None,
         vmid: None,
+        owner: None,
         classes: Vec::new(),
         upid: 0,
         firm: false,
@@ -266,6 +269,7 @@ pub(super) fn call(event: &Event) -> Option<Call> {
         role,
         node: call.param("node").map(str::to_owned),
         vmid: call.vmid(),
+        owner: call.vmid().or_else(|| call.volume_owner()),
         firm,
         upid: if silent { 0 } else { length.unwrap_or(0) },
         classes,
@@ -306,7 +310,7 @@ pub(super) fn waits(class: &str) -> bool {
     matches!(class, "imgdel" | "unknown")
 }
 
-/// Whether the path of the call names the guest.
+/// Whether the path of the call names the guest; that of a deleted volume does so in the volume's name.
 pub(super) fn names_guest(class: &str) -> bool {
     !matches!(
         class,
@@ -323,6 +327,7 @@ pub(super) fn names_guest(class: &str) -> bool {
                 | "spiceproxy"
                 | "move_volume"
                 | "hashutdown"
+                | "imgdel"
         ))
 }
 

@@ -388,6 +388,37 @@ fn a_record_that_comes_late_does_not_get_the_call_of_another() {
 }
 
 #[test]
+fn deletions_one_after_the_other_are_told_apart_by_the_guest_in_the_name() {
+    let mut bench = pipeline::testing::stateful::<Config>("");
+    let mut told_as = Vec::new();
+    for (n, vmid) in [102, 103, 104].into_iter().enumerate() {
+        let at = 10.0 + 20.0 * n as f64;
+        let id = upid("pve1", at, "imgdel", &format!("{vmid}@nas1"), "alice@pve");
+        let call = format!(
+            "DELETE /api2/extjs/nodes/pve1/storage/nas1/content/backup/vzdump-qemu-{vmid}-x.vma.zst"
+        );
+        let line = forks("pve1", "192.0.2.10", "alice@pve", &call, &id, at);
+        feed(&mut bench, [line, task("journal", &id, "start", at)]);
+        let end = bench.feed(pipeline::testing::events([task(
+            "task",
+            &id,
+            "end",
+            at + 1.0,
+        )]));
+        let events = end.events();
+        let end = events
+            .iter()
+            .find(|event| text(event, "event.code") == "PVE-5111");
+        told_as.push(end.map(|event| (told(event), text(event, "pve.object.id").to_owned())));
+    }
+    for (vmid, told) in [102, 103, 104].into_iter().zip(told_as) {
+        let (told, object) = told.unwrap_or_else(|| panic!("{vmid} is not told"));
+        assert_eq!(told, ["primary", "matched", "192.0.2.10"]);
+        assert_eq!(object, format!("nas1:backup/vzdump-qemu-{vmid}-x.vma.zst"));
+    }
+}
+
+#[test]
 fn a_task_that_deletes_a_volume_is_the_deletion_of_a_backup_where_its_call_says_so() {
     let id = upid("pve1", 10.0, "imgdel", "104@nas1", "alice@pve");
     let call =
