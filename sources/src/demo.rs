@@ -11,6 +11,7 @@ mod changes;
 mod entry;
 mod machines;
 mod maker;
+mod month;
 mod people;
 mod rare;
 mod stage;
@@ -320,6 +321,7 @@ impl Telling {
             nodes: *config.nodes.get(),
             attacks: config.attacks,
             noise: config.noise,
+            month: false,
         });
         let run = run(config.seed, start);
         let mut lanes = Vec::new();

@@ -57,6 +57,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     count: Option<i64>,
 
+    /// Tell a month of ordinary days instead, with eleven attacks of different kinds, and print what there is to ask; it needs a
+    /// store.
+    #[arg(long, requires = "store", conflicts_with_all = ["files", "rate", "count"])]
+    month: bool,
+
     /// Tell also what open browsers and the monitoring ask for all the time.
     #[arg(long)]
     noise: bool,
@@ -116,15 +121,17 @@ impl Args {
             Some(text) => Time::parse(text).ok_or_else(|| {
                 format!("--start \"{text}\" is no time; write it like 2026-03-14T21:52:00Z")
             })?,
+            None if self.month => Time(a_day_ago().0.saturating_sub(29 * DAY.as_nanos() as i64)),
             None => a_day_ago(),
         };
         Ok(Day {
             seed: self.seed().cast_unsigned(),
             start,
-            lasts: DAY,
+            lasts: if self.month { 30 * DAY } else { DAY },
             nodes: 3,
             attacks: true,
             noise: self.noise,
+            month: self.month,
         })
     }
 
@@ -341,6 +348,7 @@ pub(super) mod tests {
             seed: None,
             start: None,
             count: Some(10),
+            month: false,
             noise: false,
             codec: None,
             store: None,

@@ -106,7 +106,9 @@ impl World {
         self.task(delay + 4 * SECOND, call, VICTIM, "pvedaemon", task);
         let repair = self.random.i64(30 * MINUTE..2 * HOUR);
         self.plan(delay + repair, Act::Restore);
-        self.plan_attack(24 * HOUR);
+        if !self.laws.month {
+            self.plan_attack(24 * HOUR);
+        }
     }
 
     /// A token to come back with, and the right to do everything with it.
@@ -149,7 +151,7 @@ impl World {
     }
 
     /// Stops and destroys a guest; when it is done.
-    fn destroy(&mut self, delay: i64, caller: &Caller, vmid: u32) -> i64 {
+    pub(super) fn destroy(&mut self, delay: i64, caller: &Caller, vmid: u32) -> i64 {
         let Some(at) = self.guests.iter().position(|guest| guest.vmid == vmid) else {
             return delay;
         };
@@ -165,7 +167,7 @@ impl World {
                 ..task("qmstop", &guest, 2 * SECOND)
             };
             let call = Some((caller, format!("POST {path}/status/stop")));
-            let run = self.task(delay, call, VICTIM, "pvedaemon", task);
+            let run = self.task(delay, call, &caller.user, "pvedaemon", task);
             self.state(run.end + 500, &guest, "stopped");
             delay = run.end;
         }
@@ -174,7 +176,13 @@ impl World {
             ..task("qmdestroy", &guest, 4 * SECOND)
         };
         let call = format!("DELETE {path}?purge=1&destroy-unreferenced-disks=1");
-        let run = self.task(delay + 300, Some((caller, call)), VICTIM, "pvedaemon", task);
+        let run = self.task(
+            delay + 300,
+            Some((caller, call)),
+            &caller.user,
+            "pvedaemon",
+            task,
+        );
         let change = self.guest_file(&guest, Kind::Deletion);
         self.change(run.end, guest.node, change);
         self.destroyed.push(guest);

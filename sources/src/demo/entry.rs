@@ -63,6 +63,8 @@ pub(super) struct Who {
     pub user: String,
     /// Where the person or the program sits; `None` where the cluster acts by itself.
     pub address: Option<String>,
+    /// The attack that it belongs to.
+    pub attack: Option<&'static str>,
 }
 
 /// Something written down.

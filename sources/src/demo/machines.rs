@@ -252,7 +252,8 @@ impl World {
             let takes = self.random.i64(30 * SECOND..4 * MINUTE);
             at += takes;
             let why = "job failed with err -28 - No space left on device";
-            let fails = self.random.u8(0..15) == 0;
+            let one_of = if self.laws.month { 400 } else { 15 };
+            let fails = self.random.u16(0..one_of) == 0;
             let text = if fails {
                 format!("ERROR: Backup of VM {vmid} failed - {why}")
             } else {

@@ -39,7 +39,7 @@ impl World {
         self.people[person].node = node;
         let caller = self.caller(person);
         let mut delay = 0;
-        if self.random.u8(0..5) == 0 {
+        if self.random.u8(0..if self.laws.month { 40 } else { 5 }) == 0 {
             self.failed_login(delay, node, &caller.client, &caller.user);
             delay += self.random.i64(4 * SECOND..9 * SECOND);
         }
@@ -51,7 +51,11 @@ impl World {
             &caller.user,
             "extjs",
         );
-        let session = self.random.i64(20 * MINUTE..3 * HOUR);
+        let session = if self.laws.month {
+            self.session()
+        } else {
+            self.random.i64(20 * MINUTE..3 * HOUR)
+        };
         self.people[person].until = self.now + delay + session;
         if self.laws.noise {
             self.plan(delay + 6 * SECOND, Act::Poll(person));
@@ -60,7 +64,9 @@ impl World {
         let work = self.random.i64(10 * SECOND..90 * SECOND);
         self.plan(delay + work, Act::Work(person));
         // After work people come back the next day.
-        let back = if self.at_work() {
+        let back = if self.laws.month {
+            self.next_login(person, session)
+        } else if self.at_work() {
             session + self.random.i64(HOUR / 2..2 * HOUR)
         } else {
             until_hour(self.now, 7).max(session) + self.random.i64(0..2 * HOUR)
@@ -194,7 +200,8 @@ impl World {
             self.deed(&caller, at, &guest);
         }
         let pause = self.random.i64(20 * SECOND..4 * MINUTE);
-        self.plan(pause, Act::Work(person));
+        let slower = if self.laws.month { 8 } else { 1 };
+        self.plan(slower * pause, Act::Work(person));
     }
 
     fn deed(&mut self, caller: &Caller, at: usize, guest: &Guest) {
@@ -203,8 +210,9 @@ impl World {
             3 | 4 => self.reconfigure(caller, at, guest),
             5 | 6 => self.snapshot(caller, guest),
             7 if !guest.container && self.nodes.len() > 1 => self.migrate(caller, at, guest),
-            8 | 9 => self.console(caller, guest),
+            8 | 9 => self.console(0, caller, guest),
             10 => self.reboot_in_vain(caller, guest),
+            _ if self.laws.month && self.random.u8(0..20) != 0 => self.snapshot(caller, guest),
             _ => self.administer(caller),
         }
     }
@@ -297,20 +305,20 @@ impl World {
         );
     }
 
-    fn console(&mut self, caller: &Caller, guest: &Guest) {
+    pub(super) fn console(&mut self, delay: i64, caller: &Caller, guest: &Guest) {
         let call = self.call(guest, "POST", "/vncproxy");
         let takes = 30 * self.short();
         let task = Task {
             says: Some("starting vnc proxy".to_owned()),
             ..task("vncproxy", guest, takes)
         };
-        self.task(0, Some((caller, call)), &caller.user, "pvedaemon", task);
+        self.task(delay, Some((caller, call)), &caller.user, "pvedaemon", task);
         let rest = format!("/{}/{}", guest.kind(), guest.vmid);
-        self.websocket(900, caller, guest.node, &rest);
+        self.websocket(delay + 900, caller, guest.node, &rest);
         // The console asks whether its ticket is good, and that looks like a login.
         let pid = self.daemon_pid(guest.node);
         let text = format!("<root@pam> successful auth for user '{}'", caller.user);
-        self.journal(880, guest.node, "pvedaemon", pid, text);
+        self.journal(delay + 880, guest.node, "pvedaemon", pid, text);
     }
 
     /// The ticket stands in the query; what reads this log has to take it out.
@@ -352,7 +360,11 @@ impl World {
         let (call, change) = match self.random.u8(0..4) {
             0 => {
                 let vmid = 100 + self.random.u32(0..16);
-                let member = ["bob@corp-ad", "j.santos@corp-ad"][self.random.usize(0..2)];
+                let members = ["bob@corp-ad", "j.santos@corp-ad"];
+                let mut member = members[self.random.usize(0..2)];
+                if self.laws.month && member == caller.user {
+                    member = "m.keller@pam";
+                }
                 let kind = match self.random.bool() {
                     true => Kind::Creation,
                     false => Kind::Deletion,

@@ -9,6 +9,9 @@ use super::world::{Act, HOUR, SECOND, World};
 impl World {
     /// An administrator on a node: what is done there is root's, and no access log has it.
     pub(super) fn shell(&mut self) {
+        if self.is_day_off() {
+            return self.plan(24 * HOUR, Act::Shell);
+        }
         let (user, client) = ("root", "192.168.20.21");
         let node = 0;
         self.on_behalf(Some((user, client)));
@@ -36,7 +39,8 @@ impl World {
         }
         let closed = "pam_unix(sshd:session): session closed for user root";
         self.syslog(300 * SECOND, node, "sshd-session", pid, closed.to_owned());
-        self.plan(24 * HOUR, Act::Shell);
+        let days = if self.laws.month { 7 } else { 1 };
+        self.plan(days * 24 * HOUR, Act::Shell);
     }
 
     /// A file below `/etc/pve` in an editor: nothing but the difference is left of it.
@@ -52,6 +56,9 @@ impl World {
     /// A guest under the cluster's care is asked to move: the request is a person's, the move is the cluster's.
     pub(super) fn ha(&mut self) {
         self.plan(24 * HOUR, Act::Ha);
+        if self.is_day_off() {
+            return;
+        }
         let found = self.guests.iter().position(|guest| !guest.container);
         let (Some(at), true) = (found, self.nodes.len() > 1) else {
             return;

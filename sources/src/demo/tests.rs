@@ -13,6 +13,7 @@ fn laws(seed: u64) -> Laws {
         nodes: 3,
         attacks: true,
         noise: false,
+        month: false,
     }
 }
 
@@ -203,6 +204,7 @@ fn the_truth_has_the_ids_of_the_events() {
         nodes: laws.nodes,
         attacks: laws.attacks,
         noise: laws.noise,
+        month: laws.month,
     }
     .truth("prod")
     .collect();

@@ -24,6 +24,8 @@ pub struct Day {
     pub attacks: bool,
     /// As the source's option.
     pub noise: bool,
+    /// Whether it is a part of an ordinary month, with attacks of many kinds, instead of a day that is full of everything.
+    pub month: bool,
 }
 
 /// Who stands behind one entry.
@@ -46,6 +48,9 @@ pub struct Truth {
     /// From where; absent where the cluster acted by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// The attack that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attack: Option<&'static str>,
 }
 
 impl Day {
@@ -80,6 +85,7 @@ impl Day {
             nodes: self.nodes,
             attacks: self.attacks,
             noise: self.noise,
+            month: self.month,
         });
         (world, start, start.saturating_add(lasts))
     }
@@ -108,6 +114,7 @@ fn truth(maker: &Maker, world: &World, entry: &Entry) -> Truth {
         },
         user: entry.by.as_ref().map(|who| who.user.clone()),
         address: entry.by.as_ref().and_then(|who| who.address.clone()),
+        attack: entry.by.as_ref().and_then(|who| who.attack),
     }
 }
 

@@ -64,6 +64,8 @@ pub(super) enum Act {
     Rampage { address: u8 },
     /// What was destroyed comes back from the backup.
     Restore,
+    /// An attack of the month, by its number.
+    Planted(usize),
 }
 
 /// An act with its place on the agenda.
@@ -150,6 +152,8 @@ pub(super) struct Laws {
     pub attacks: bool,
     /// Whether browsers and monitoring ask for news.
     pub noise: bool,
+    /// Whether it is an ordinary month with attacks of many kinds, instead of days that are each full of everything.
+    pub month: bool,
 }
 
 /// The cluster and its agenda.
@@ -165,6 +169,8 @@ pub(super) struct World {
     pub(super) destroyed: Vec<Guest>,
     /// On whose behalf everything is that is being planned.
     by: Option<Arc<Who>>,
+    /// The attack that goes on.
+    pub(super) attack: Option<&'static str>,
     agenda: BinaryHeap<Reverse<Planned>>,
     planned: u64,
     written: u64,
@@ -245,6 +251,7 @@ impl World {
             guests,
             destroyed: Vec::new(),
             by: None,
+            attack: None,
             agenda: BinaryHeap::new(),
             planned: 0,
             written: 0,
@@ -255,8 +262,13 @@ impl World {
 
     /// The first acts of the agenda.
     fn begin(&mut self) {
-        let at_work = self.at_work();
+        let at_work = self.at_work() && !self.laws.month;
         for person in 0..self.people.len() {
+            if self.laws.month {
+                let first = self.next_morning(person);
+                self.plan(first, Act::Login(person));
+                continue;
+            }
             // One of them works late, so that there is something to see at any hour.
             let first = if at_work || person == 1 {
                 self.random.i64(0..40 * SECOND)
@@ -287,7 +299,9 @@ impl World {
             let at = until(self.now, hour * HOUR + self.random.i64(0..50 * MINUTE));
             self.plan(at, act);
         }
-        if self.laws.attacks {
+        if self.laws.attacks && self.laws.month {
+            self.plan_month();
+        } else if self.laws.attacks {
             // At night, when nobody is there; who begins to watch at night need not wait.
             let first = if (22..24).contains(&self.hour()) || self.hour() < 4 {
                 self.random.i64(60 * SECOND..150 * SECOND)
@@ -321,11 +335,13 @@ impl World {
 
     /// From here on everything planned is on behalf of `user` at `client`; `None` is the cluster itself.
     pub(super) fn on_behalf(&mut self, who: Option<(&str, &str)>) {
+        let attack = self.attack;
         self.by = who.map(|(user, client)| {
             let client = client.strip_prefix("::ffff:").unwrap_or(client);
             Arc::new(Who {
                 user: user.to_owned(),
                 address: (!client.is_empty()).then(|| client.to_owned()),
+                attack,
             })
         });
     }
@@ -357,11 +373,17 @@ impl World {
             }
             self.by = None;
             self.happen(act);
-            self.by = None;
+            (self.by, self.attack) = (None, None);
         }
     }
 
     fn happen(&mut self, act: Act) {
+        self.attack = match act {
+            Act::Scan { .. } | Act::Guess { .. } | Act::Rampage { .. } | Act::Restore => {
+                Some(super::month::STOLEN_ACCOUNT)
+            }
+            _ => None,
+        };
         match act {
             Act::Write { .. } => {}
             Act::Login(person) => self.login(person),
@@ -385,6 +407,7 @@ impl World {
             } => self.guess(tries_left, address),
             Act::Rampage { address } => self.rampage(address),
             Act::Restore => self.restore(),
+            Act::Planted(number) => self.planted(number),
         }
     }
 
@@ -493,7 +516,7 @@ pub(super) fn until_hour(now: i64, hour: i64) -> i64 {
 
 /// From `now` to the next time that it is so long after midnight of local time [ms]: what happens once a day happens once
 /// in every 24 hours, whenever they begin.
-fn until(now: i64, of_day: i64) -> i64 {
+pub(super) fn until(now: i64, of_day: i64) -> i64 {
     let today = (now + super::text::ZONE).rem_euclid(24 * HOUR);
     (of_day - today).rem_euclid(24 * HOUR)
 }

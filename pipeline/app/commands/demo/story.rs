@@ -48,6 +48,19 @@ fn tell(args: &Args) -> Result<(), String> {
     let told = load::block_on_any(replay::run(&graph, &day, None))?;
     drop(graph);
     let (from, to) = (day.start, day.start.after(day.lasts));
+    if args.month {
+        say::line(format_args!(
+            "A month of a cluster of three nodes, {} to {} UTC: {} entries in seven records became {} events of one\n\
+             trail, told in {:.1} s. What would have paged somebody?\n\n  pvetrail rules run --replay --store {}",
+            short(&from.to_string()),
+            short(&to.to_string()),
+            told.entries,
+            told.events,
+            began.elapsed().as_secs_f64(),
+            shell(&[store.display().to_string()]),
+        ));
+        return Ok(());
+    }
     say::line(format_args!(
         "The day of a cluster of three nodes, {} to {} UTC: {} entries in seven records became {} events of one\n\
          trail, told in {:.1} s. Last night somebody deleted ten guests. Who, and from where?",

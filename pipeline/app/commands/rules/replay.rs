@@ -218,6 +218,7 @@ fn table(walk: &Walk, args: &Args) -> String {
     let wanted = |rule: &str| args.rule.as_deref().is_none_or(|id| id == rule);
     let mut days: BTreeSet<String> = BTreeSet::new();
     let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let mut recorded = 0;
     let mut out = String::new();
     // What only feeds other rules alerts nobody.
     let tells = |id: &str| {
@@ -235,11 +236,17 @@ fn table(walk: &Walk, args: &Args) -> String {
             .entry((alert.rule.to_string(), day.clone()))
             .or_default() += 1;
         days.insert(day);
+        recorded += u64::from(alert.record_only);
         if args.alerts {
             _ = writeln!(
                 out,
-                "{}  {:<8}  {}  {}  {} events  first {}  last {}  {}",
+                "{}  {}  {:<8}  {}  {}  {} events  first {}  last {}  {}",
                 alert.opened,
+                if alert.record_only {
+                    "record"
+                } else {
+                    "notify"
+                },
                 alert.severity,
                 alert.rule,
                 pipeline::printable(&alert.group),
@@ -276,7 +283,11 @@ fn table(walk: &Walk, args: &Args) -> String {
         _ = writeln!(out, "  {all:>8}");
     }
     let alerts: u64 = counts.values().sum();
-    _ = writeln!(out, "{} events, {alerts} alerts", walk.events);
+    _ = write!(out, "{} events, {alerts} alerts", walk.events);
+    if recorded > 0 {
+        _ = write!(out, ", {recorded} of them are recorded and sent to nobody");
+    }
+    out.push('\n');
     let LeftOut {
         late,
         evicted,
