@@ -48,6 +48,7 @@ impl Events {
             start: 0,
             seen_to: crate::clock::Time::MIN,
             idle: false,
+            over: false,
         };
         Events::new(vec![Batch::new(events, mark, crate::ack::Ack::nobody())])
     }
@@ -128,6 +129,7 @@ mod tests {
             start: 0,
             seen_to: Time(0),
             idle: false,
+            over: false,
         };
         Batch::new(
             ids.map(|n| Event::new(EventId([0, n]), Time(0))).collect(),

@@ -22,6 +22,9 @@ pub struct Mark {
     pub seen_to: Time,
     /// Said by a source that has nothing more to read at that time; a batch that was emptied on its way is no such word.
     pub idle: bool,
+    /// Said by a source that reads no more of this lane: a file that was rotated away, a node that left. Nothing waits for
+    /// it, until it speaks again.
+    pub over: bool,
 }
 
 #[derive(Default)]

@@ -1,6 +1,7 @@
 //! What a source hands its events to.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -47,6 +48,8 @@ pub struct SourceOut {
     pub(crate) type_name: &'static str,
     pub(crate) dead_letters: Arc<dyn DeadLetterBox>,
     pub(crate) beside: Arc<Beside>,
+    /// Lanes it has spoken of.
+    pub(crate) lanes: Arc<parking_lot::Mutex<BTreeSet<LaneId>>>,
 }
 
 /// What sources have to finish after their own end: it runs on the program's runtime, and the program waits for it once
@@ -79,7 +82,9 @@ impl Beside {
 impl SourceOut {
     /// The lane called `key`, a name that stays the same over restarts.
     pub fn lane(&self, key: &str) -> LaneId {
-        LaneId::new(&self.source, key)
+        let lane = LaneId::new(&self.source, key);
+        self.lanes.lock().insert(lane);
+        lane
     }
 
     /// Room for lines of one lane.
@@ -122,6 +127,7 @@ impl SourceOut {
             start: self.start,
             seen_to: now,
             idle: false,
+            over: false,
         };
         let batch = Batch {
             events: made.events,
@@ -228,6 +234,7 @@ impl SourceOut {
             start: self.start,
             seen_to: self.clock.now(),
             idle: false,
+            over: false,
         };
         let batch = Batch::new(events, mark, ack);
         let bytes = batch.bytes;
@@ -241,6 +248,20 @@ impl SourceOut {
             start: self.start,
             seen_to: self.clock.now(),
             idle: true,
+            over: false,
+        };
+        self.hand_over(Batch::empty(mark, Ack::nobody()), 0).await
+    }
+
+    /// Nothing more of this lane is read: a file was rotated away and read to its end, a node has left. Nobody waits for it
+    /// from now on, unless it speaks again.
+    pub async fn over(&mut self, lane: LaneId) -> Result<(), Stopped> {
+        let mark = Mark {
+            lane,
+            start: self.start,
+            seen_to: self.clock.now(),
+            idle: true,
+            over: true,
         };
         self.hand_over(Batch::empty(mark, Ack::nobody()), 0).await
     }
@@ -253,6 +274,7 @@ impl SourceOut {
             start: self.start,
             seen_to: self.clock.now(),
             idle: false,
+            over: false,
         };
         self.hand_over(Batch::empty(mark, Ack::nobody()), 0).await
     }

@@ -12,6 +12,7 @@ mod alert;
 mod bounds;
 mod codec;
 mod engine;
+mod faces;
 mod judge;
 mod members;
 pub mod past;
@@ -19,6 +20,7 @@ mod recent;
 #[cfg(test)]
 mod reference;
 mod replay;
+mod report;
 mod rows;
 mod saved;
 mod sequence;
@@ -31,7 +33,7 @@ mod tests;
 mod watch;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +41,7 @@ use std::time::{Duration, Instant};
 use pipeline::config::Severity;
 use pipeline::{
     BuildError, BuildErrors, Bytes, Context, Event, Outputs, Spanned, StateError, Stateful,
-    StatefulConfig, Time, Told, Value, fields,
+    StatefulConfig, Time, Told,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -47,6 +49,8 @@ use serde::Deserialize;
 use crate::rules::{self, LoadCx, Options, Profile, RuleSet};
 use engine::Engine;
 pub use replay::{Alert, Arrival, LeftOut, Replay, replay};
+use report::{is_wrong, names};
+use saved::Dropped;
 use spec::SECOND;
 pub use testing::{Tested, run_tests};
 use watch::Watch;
@@ -54,10 +58,6 @@ use write::{NAMES, Writer};
 
 /// A clock that is so far ahead is wrong [ns].
 const FUTURE: i64 = 120 * SECOND;
-/// What is repeated is told at most so often [ns].
-const PAUSE: i64 = 60 * SECOND;
-/// A rule that gave something up is `degraded` until nothing was for so many reports [reports, one a minute].
-const CALM: u32 = 60;
 /// One batch in so many is measured [batches].
 const MEASURED: u32 = 16;
 /// The output of alerts.
@@ -176,9 +176,10 @@ profile = "quiet""#;
             wrong,
             began: false,
             reported: Time::MIN,
-            skewed: Time::MIN,
+            skewed: HashMap::new(),
             evicted: 0,
             batches: 0,
+            orphans: Vec::new(),
         }))
     }
 
@@ -244,10 +245,13 @@ struct Anomaly {
     began: bool,
     /// When what is repeated was told last.
     reported: Time,
-    skewed: Time,
+    /// When a node's clock was told of, by node.
+    skewed: HashMap<String, Time>,
     evicted: u64,
     /// Batches so far.
     batches: u32,
+    /// Alerts whose rules are not what they were, still to be ended.
+    orphans: Vec<Dropped>,
 }
 
 impl Anomaly {
@@ -258,7 +262,7 @@ impl Anomaly {
             return;
         }
         let (now, mut at) = (out.now(), event.timestamp());
-        if at.0.saturating_sub(now.0) > FUTURE {
+        if is_wrong(at, now) {
             self.skew(event, at, now, out);
             at = now;
         }
@@ -267,22 +271,6 @@ impl Anomaly {
         }
         if !self.engine.told.is_empty() {
             self.tell(out);
-        }
-    }
-
-    /// A clock is ahead: its events count as of now.
-    #[cold]
-    fn skew(&mut self, event: &mut Event, at: Time, now: Time, out: &mut Outputs) {
-        let ahead = at.0.saturating_sub(now.0) / 1_000_000;
-        event.set(NAMES.skew, ahead);
-        if now.0.saturating_sub(self.skewed.0) >= PAUSE {
-            self.skewed = now;
-            let node = event.str(fields::HOST_NAME).unwrap_or_default().to_owned();
-            let text = format!("the clock of {node} is {} s ahead", ahead / 1000);
-            let told = Told::new("PVE-9051", text)
-                .object("node", node)
-                .field(NAMES.skew, Value::Int(ahead));
-            out.tell(told);
         }
     }
 
@@ -322,6 +310,12 @@ impl Anomaly {
         for told in self.to_tell.drain(..) {
             out.tell(told);
         }
+        if self.engine.started == i64::MIN {
+            self.engine.started = out.now().0;
+        }
+        if !self.orphans.is_empty() {
+            self.end_orphans(out);
+        }
         let watch = self.watch.get_or_insert_with(|| {
             let (files, prints) = (self.set.files().to_vec(), self.prints.clone());
             Watch::start(self.loading.clone(), files, prints, self.wrong.clone())
@@ -350,7 +344,9 @@ impl Anomaly {
                 Vec::new()
             }
         };
-        engine.incomplete = self.engine.incomplete;
+        // It went on looking all the while.
+        engine.started = self.engine.started;
+        (engine.silent, engine.input) = (self.engine.silent.clone(), self.engine.input);
         for (rule, memory) in self.engine.rules.iter().zip(&mut self.engine.memory) {
             // What was counted and not yet told is told under the same rule.
             let place = set.place(&rule.spec.id);
@@ -364,64 +360,15 @@ impl Anomaly {
         if let Some(wrong) = wrong {
             told = told.failed(wrong.text);
         }
-        let what = match dropped.is_empty() {
+        let what = match names(&dropped).is_empty() {
             true => String::new(),
-            false => format!("; these begin anew or are gone: {}", dropped.join(", ")),
+            false => format!("; these begin anew or are gone: {}", names(&dropped)),
         };
+        self.orphans = dropped;
+        self.end_orphans(out);
         tracing::info!(rules = self.set.rules().len(), "the rules changed{what}");
         told.message = format!("the rules changed{what}");
         out.tell(told);
-    }
-
-    /// Tells what is told once a minute at most.
-    fn report(&mut self, out: &mut Outputs) {
-        let now = out.now();
-        if now.0.saturating_sub(self.reported.0) < PAUSE {
-            return;
-        }
-        self.reported = now;
-        let (mut late, mut gone) = (Vec::new(), Vec::new());
-        let mut evicted = 0;
-        for (rule, memory) in self.set.rules().iter().zip(&mut self.engine.memory) {
-            out.rule_keys(&rule.id, memory.store.len() + memory.terms.len());
-            evicted += memory.evicted;
-            if let Some((from, to)) = memory.late_span.take() {
-                let count = std::mem::take(&mut memory.late);
-                late.push(format!(
-                    "{} {count} ({} to {})",
-                    rule.id,
-                    Time(from),
-                    Time(to)
-                ));
-            }
-            memory.calm += 1;
-            memory.degraded &= memory.calm <= CALM;
-            out.rule_degraded(&rule.id, memory.degraded);
-            let lost = std::mem::take(&mut memory.evicted);
-            if lost > 0 {
-                gone.push(format!("{} {lost}", rule.id));
-            }
-        }
-        if evicted > 0 {
-            self.evicted += evicted;
-            out.evicted(usize::try_from(evicted).unwrap_or(usize::MAX));
-        }
-        if !late.is_empty() {
-            let text = format!(
-                "events came too late for their windows: {}",
-                late.join(", ")
-            );
-            out.tell(Told::new("PVE-9017", text).failed(
-                "`pvetrail rules run --replay --from … --to …` shows what they would have fired",
-            ));
-        }
-        if !gone.is_empty() {
-            let text = format!(
-                "rules gave up groups to stay within their bounds: {}",
-                gone.join(", ")
-            );
-            out.tell(Told::new("PVE-9018", text).failed("raise max_groups or state_budget"));
-        }
     }
 }
 
@@ -461,13 +408,21 @@ impl Stateful for Anomaly {
         true
     }
 
-    fn incomplete(&mut self, incomplete: bool) {
-        if incomplete && !self.engine.incomplete {
-            let told = Told::new("PVE-9013", "an input gave no sign of life for 5 min");
-            self.to_tell
-                .push(told.failed("what rules decide meanwhile is marked incomplete"));
+    fn silent(&mut self, sources: &[Arc<str>]) {
+        let silent: Vec<u64> = sources.iter().map(|name| engine::input(name)).collect();
+        for (name, number) in sources.iter().zip(&silent) {
+            if !self.engine.silent.contains(number) {
+                let what = format!("the input {name} gave no sign of life for 5 min");
+                let told = Told::new("PVE-9013", what);
+                self.to_tell
+                    .push(told.failed("what rules decide meanwhile is marked incomplete"));
+            }
         }
-        self.engine.incomplete = incomplete;
+        self.engine.silent = silent;
+    }
+
+    fn comes_from(&mut self, source: &Arc<str>) {
+        self.engine.input = engine::input(source);
     }
 
     fn forgotten(&mut self, why: &str, out: &mut Outputs) {
@@ -486,13 +441,14 @@ impl Stateful for Anomaly {
     fn load(&mut self, from: &[u8]) -> Result<(), StateError> {
         self.began = true;
         let dropped = saved::load(&mut self.engine, from)?;
-        if !dropped.is_empty() {
+        if dropped.iter().any(|one| one.anew) {
             let text = format!(
                 "rules mean something else or are gone, and begin anew: {}",
-                dropped.join(", ")
+                names(&dropped)
             );
             self.to_tell.push(Told::new("PVE-9004", text));
         }
+        self.orphans = dropped;
         Ok(())
     }
 }

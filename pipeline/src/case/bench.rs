@@ -173,6 +173,7 @@ impl<'g> Bench<'g> {
             start: 0,
             seen_to: self.now,
             idle: false,
+            over: false,
         };
         self.route(id, None, Batch::new(events, mark, Ack::nobody()));
     }
@@ -205,6 +206,7 @@ impl<'g> Bench<'g> {
                     start: 0,
                     seen_to: self.now,
                     idle: true,
+                    over: false,
                 };
                 self.route(&source.id, None, Batch::empty(mark, Ack::nobody()));
             }
@@ -215,6 +217,7 @@ impl<'g> Bench<'g> {
                 start: 0,
                 seen_to: self.now,
                 idle: true,
+                over: false,
             };
             self.waiting[n].push_back(Batch::empty(mark, Ack::nobody()));
         }
@@ -228,6 +231,7 @@ impl<'g> Bench<'g> {
             start: 0,
             seen_to: self.now,
             idle: false,
+            over: false,
         };
         self.route(id, None, Batch::new(events, mark, Ack::nobody()));
         Ok(())
@@ -288,6 +292,7 @@ impl<'g> Bench<'g> {
             start: 0,
             seen_to: self.now,
             idle: false,
+            over: false,
         };
         let batch = Batch::new(events, mark, Ack::nobody());
         let is = |node: &Node| node.id == at;

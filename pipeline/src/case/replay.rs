@@ -59,6 +59,7 @@ pub fn to_write(events: Vec<Event>) -> Events {
         start: 0,
         seen_to: Time::MIN,
         idle: false,
+        over: false,
     };
     Events::new(vec![Batch::new(events, mark, Ack::nobody())])
 }

@@ -49,9 +49,11 @@ pub trait Stateful: Send {
     fn by_event_time(&self) -> bool {
         false
     }
-    /// Said before [`advance`](Self::advance), where event time is that of events: whether a lane that used to speak has been
-    /// silent for so long that it is left out.
-    fn incomplete(&mut self, _incomplete: bool) {}
+    /// Said before [`advance`](Self::advance), where event time is that of events: the sources with a lane that should speak
+    /// and has been silent for so long that it is left out.
+    fn silent(&mut self, _sources: &[std::sync::Arc<str>]) {}
+    /// Said before events are applied, where event time is that of events: the source they come from.
+    fn comes_from(&mut self, _source: &std::sync::Arc<str>) {}
     /// Whether it wants to hear, by [`read_to`](Self::read_to), how far files that are read from long ago have come.
     fn by_reading(&self) -> bool {
         false

@@ -280,6 +280,7 @@ impl Reader {
                             start: 0,
                             seen_to: block.seen_to,
                             idle: false,
+                            over: false,
                         },
                         ack: self.answers.owe(end),
                         bytes: block.bytes,

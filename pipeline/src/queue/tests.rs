@@ -133,6 +133,7 @@ fn batch(ids: std::ops::Range<u64>) -> Batch {
         start: 0,
         seen_to: Time(5),
         idle: false,
+        over: false,
     };
     let events = ids.map(|n| {
         let mut event = Event::new(EventId([7, n]), Time(n as i64));

@@ -84,6 +84,8 @@ struct LaneHead {
     key: String,
     applied: u64,
     seen_to: Time,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    over: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,6 +129,7 @@ impl Image {
             key: lane.id.key().to_string(),
             applied: lane.applied,
             seen_to: lane.seen_to,
+            over: lane.over,
         });
         let outbox = outbox.iter().map(|made| OutboxHead {
             output: made.output,
@@ -326,7 +329,7 @@ fn decode(
     let lanes = head.lanes.iter().filter_map(|lane| {
         let input = inputs.iter().position(|name| *name == lane.input)?;
         let id = LaneId::new(&lane.source, &lane.key);
-        Some((input as u16, id, lane.applied, lane.seen_to))
+        Some((input as u16, id, lane.applied, lane.seen_to, lane.over))
     });
     let outbox = head.outbox.into_iter().map(|made| {
         let mut event = Event::from_json(made.event)?;

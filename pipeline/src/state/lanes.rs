@@ -1,24 +1,30 @@
 //! How far each lane has been applied, which ids were applied lately where there is no order, and the watermark.
 
 use std::collections::VecDeque;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
 use crate::clock::Time;
 use crate::event::{Event, EventId, Field};
-use crate::mark::LaneId;
+use crate::mark::{LaneId, Mark};
 
 /// A lane that says nothing for so long, while others speak, holds the watermark no more.
 const SILENCE: Duration = Duration::from_secs(30);
 /// One pause counts at most so much: while the transform itself stands still, nobody is silent.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// The same where event time is that of events, for a lane that used to say that there is nothing more to read. What is
-/// decided from then on may be wrong, and is marked.
+/// The same where event time is that of events, for a lane that its source calls its own. What is decided from then on may
+/// be wrong, and is marked.
 const UNREADABLE: Duration = Duration::from_secs(300);
+/// A lane that has spoken for so long without an event (others are left out on the way, or carry impossible times) says as
+/// much of time as one that has nothing to read: once it had read everything before, and while it still has a backlog.
+const UNDATED: Duration = Duration::from_secs(30);
+const UNDATED_BACKLOG: Duration = UNREADABLE;
 /// An event may say that it happens so much later than now; then its clock is wrong, and moves nothing.
 const FUTURE: Duration = Duration::from_secs(120);
+/// So much earlier than now no clock ran that is right [ns].
+const PAST: i64 = 20 * 365 * 86_400 * 1_000_000_000;
 /// Ids without order are kept at least so long after their inputs were released: the source stores its position later.
 const IDS_KEPT: Duration = Duration::from_secs(120);
 /// Generations of ids are at least so long, so that many snapshots in a row do not make many of them.
@@ -50,6 +56,13 @@ pub(super) struct Lane {
     live: bool,
     /// An event came later than it may behind others of its lane.
     unsorted: bool,
+    /// Its source reads no more of it: nothing waits for it.
+    pub(super) over: bool,
+    /// Which start of its source spoke of it last; 0 = none of this process.
+    start: u32,
+    /// When it last said something about the time of events, in the time of [`Lanes::active`].
+    dated: Duration,
+    source: Arc<str>,
 }
 
 /// All lanes of one component.
@@ -61,6 +74,8 @@ pub(super) struct Lanes {
     active: Duration,
     last: Option<Time>,
     watermark: Option<Time>,
+    /// The newest start of each source.
+    starts: HashMap<Arc<str>, u32>,
     generations: VecDeque<Generation>,
     ids: usize,
 }
@@ -73,7 +88,8 @@ struct Generation {
 
 impl Lanes {
     /// Notes a mark and says which lane it belongs to.
-    pub(super) fn hear(&mut self, input: u16, id: LaneId, seen_to: Time, now: Time) -> usize {
+    pub(super) fn hear(&mut self, input: u16, mark: &Mark, now: Time) -> usize {
+        let id = mark.lane;
         if let Some(last) = self.last {
             self.active += now.since(last).min(LONGEST_PAUSE);
         }
@@ -84,7 +100,15 @@ impl Lanes {
         };
         let lane = &mut self.lanes[place];
         lane.heard = self.active;
-        lane.seen_to = lane.seen_to.max(seen_to);
+        lane.seen_to = lane.seen_to.max(mark.seen_to);
+        if lane.over != mark.over || lane.start != mark.start {
+            // It may have been of no account for long.
+            lane.dated = self.active;
+            lane.over = mark.over;
+            lane.start = mark.start;
+            let newest = self.starts.entry(Arc::clone(&lane.source)).or_default();
+            *newest = (*newest).max(mark.start);
+        }
         place
     }
 
@@ -105,6 +129,10 @@ impl Lanes {
             idle: false,
             live: false,
             unsorted: false,
+            over: false,
+            start: 0,
+            dated: self.active,
+            source: id.source(),
         });
         self.by_id.insert((input, id), place);
         place
@@ -199,7 +227,9 @@ impl Lanes {
         let least = self
             .lanes
             .iter()
-            .filter(|lane| lane.seen_to != NO_OPINION && active - lane.heard <= SILENCE)
+            .filter(|lane| {
+                lane.seen_to != NO_OPINION && !lane.over && active - lane.heard <= SILENCE
+            })
             .map(|lane| lane.seen_to)
             .min()?;
         if least == Time::MIN || self.watermark.is_some_and(|held| least <= held) {
@@ -214,16 +244,23 @@ impl Lanes {
         let lane = &mut self.lanes[place];
         lane.idle = idle;
         lane.live |= idle;
-        let Some(first) = events.first() else {
-            return;
-        };
-        lane.bound = bound(first);
-        let (bound, future) = (lane.lateness(), now.after(FUTURE));
+        if let Some(first) = events.first() {
+            lane.bound = bound(first);
+        }
+        let bound = lane.lateness();
+        // A clock that is wrong moves nothing.
+        let (future, past) = (now.after(FUTURE), now.0.saturating_sub(PAST));
         for event in events {
             let at = event.timestamp();
-            let at = if at > future { now } else { at };
+            if at > future || at.0 < past {
+                continue;
+            }
             lane.unsorted |= at.0 < lane.newest.0.saturating_sub(bound);
             lane.newest = lane.newest.max(at);
+            lane.dated = self.active;
+        }
+        if idle {
+            lane.dated = self.active;
         }
     }
 
@@ -238,19 +275,34 @@ impl Lanes {
             .then(|| Time(lane.newest.0.saturating_sub(lane.lateness())))
     }
 
-    /// The new watermark in the time of events, if it has moved, and whether a lane is left out that used to speak.
-    pub(super) fn advance_dated(&mut self) -> Option<(Time, bool)> {
-        let (active, mut incomplete, mut least) = (self.active, false, None::<Time>);
+    /// The new watermark in the time of events, if it has moved, and the sources with a lane that is left out although it
+    /// should speak.
+    pub(super) fn advance_dated(&mut self) -> Option<(Time, Vec<Arc<str>>)> {
+        let (active, mut silent, mut least) = (self.active, Vec::new(), None::<Time>);
         for lane in &self.lanes {
-            if lane.seen_to == NO_OPINION {
+            if lane.seen_to == NO_OPINION || lane.over {
                 continue;
             }
-            let silent = active - lane.heard;
-            if silent > if lane.live { UNREADABLE } else { SILENCE } {
-                incomplete |= lane.live;
-                continue;
+            let silence = active - lane.heard;
+            if silence > SILENCE {
+                // A lane that this start of its source has not spoken of may be none of its any more.
+                let newest = self.starts.get(&lane.source).copied().unwrap_or(0);
+                if lane.start == 0 || lane.start < newest {
+                    continue;
+                }
+                if silence > UNREADABLE {
+                    if !silent.contains(&lane.source) {
+                        silent.push(Arc::clone(&lane.source));
+                    }
+                    continue;
+                }
             }
-            let at = if lane.idle { lane.seen_to } else { lane.newest };
+            let patience = if lane.live { UNDATED } else { UNDATED_BACKLOG };
+            let at = if lane.idle || active - lane.dated > patience {
+                lane.seen_to
+            } else {
+                lane.newest
+            };
             let at = Time(at.0.saturating_sub(lane.lateness()));
             least = Some(least.map_or(at, |held| held.min(at)));
         }
@@ -259,7 +311,7 @@ impl Lanes {
             return None;
         }
         self.watermark = Some(least);
-        Some((least, incomplete))
+        Some((least, silent))
     }
 
     pub(super) fn watermark(&self) -> Option<Time> {
@@ -291,7 +343,7 @@ impl Lanes {
 
     /// Puts back what a snapshot held. The lanes count as heard now, so that one with a backlog holds the watermark.
     pub(super) fn restore(
-        lanes: impl IntoIterator<Item = (u16, LaneId, u64, Time)>,
+        lanes: impl IntoIterator<Item = (u16, LaneId, u64, Time, bool)>,
         ids: HashSet<EventId>,
         watermark: Option<Time>,
         now: Time,
@@ -301,10 +353,11 @@ impl Lanes {
             ids: ids.len(),
             ..Lanes::default()
         };
-        for (input, id, applied, seen_to) in lanes {
+        for (input, id, applied, seen_to, over) in lanes {
             let place = restored.add(input, id);
             restored.lanes[place].applied = applied;
             restored.lanes[place].seen_to = seen_to;
+            restored.lanes[place].over = over;
         }
         if !ids.is_empty() {
             restored.generations.push_back(Generation {
@@ -341,109 +394,4 @@ fn bound(event: &Event) -> Duration {
 pub(super) const NO_OPINION: Time = Time(i64::MAX);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(secs: i64) -> Time {
-        Time::from_secs(secs)
-    }
-
-    #[test]
-    fn the_watermark_is_the_slowest_lane_until_that_falls_silent() {
-        let (a, b) = (LaneId::new("wm", "a"), LaneId::new("wm", "b"));
-        let mut lanes = Lanes::default();
-        lanes.hear(0, a, at(10), at(100));
-        lanes.hear(0, b, at(5), at(100));
-        assert_eq!(lanes.advance(), Some(at(5)));
-        let mut moved = None;
-        for second in 101..140 {
-            lanes.hear(0, a, at(second), at(second));
-            moved = lanes.advance().or(moved);
-        }
-        assert_eq!(moved, Some(at(139)));
-        lanes.hear(0, b, at(6), at(140));
-        assert_eq!(lanes.advance(), None, "it never goes back");
-    }
-
-    #[test]
-    fn in_the_time_of_events_an_idle_lane_follows_the_clock_and_a_dead_one_is_left_out() {
-        let (a, b) = (LaneId::new("dated", "a"), LaneId::new("dated", "b"));
-        let event = |secs| Event::new(EventId::default(), at(secs));
-        let mut lanes = Lanes::default();
-        let first = lanes.hear(0, a, at(1000), at(1000));
-        lanes.date(first, &[event(500), event(400)], false, at(1000));
-        assert_eq!(lanes.advance_dated(), Some((at(490), false)));
-        let second = lanes.hear(0, b, at(1000), at(1000));
-        lanes.date(second, &[event(9_999_999)], false, at(1000));
-        assert_eq!(
-            lanes.advance_dated(),
-            None,
-            "a clock that is ahead moves nothing"
-        );
-        lanes.hear(0, a, at(1001), at(1001));
-        lanes.date(first, &[], true, at(1001));
-        lanes.hear(0, b, at(1001), at(1001));
-        lanes.date(second, &[], true, at(1001));
-        assert_eq!(lanes.advance_dated(), Some((at(991), false)));
-        let mut last = None;
-        for second in 1002..1400 {
-            lanes.hear(0, a, at(second), at(second));
-            lanes.date(first, &[], true, at(second));
-            last = lanes.advance_dated().or(last);
-        }
-        assert_eq!(last, Some((at(1389), true)), "b fell silent");
-    }
-
-    #[test]
-    fn an_old_file_that_is_alone_tells_how_far_it_was_read() {
-        let sources =
-            |names: &[&str]| -> Vec<String> { names.iter().map(ToString::to_string).collect() };
-        let read = |lanes: &mut Lanes, key: &str, secs: &[i64]| {
-            let place = lanes.hear(0, LaneId::new("files", key), at(9000), at(9000));
-            let event = |secs: &i64| {
-                let mut event = Event::new(EventId::default(), at(*secs));
-                event.set_ordinal(*secs as u64);
-                event
-            };
-            let events: Vec<Event> = secs.iter().map(event).collect();
-            events.iter().for_each(|event| {
-                lanes.knows(place, event, at(9000));
-            });
-            lanes.date(place, &events, secs.is_empty(), at(9000));
-            lanes.read_to(&sources(&["files"]))
-        };
-        let mut lanes = Lanes::default();
-        assert_eq!(read(&mut lanes, "a", &[500, 495]), Some(at(490)));
-        assert_eq!(lanes.read_to(&sources(&["files", "tasks"])), None);
-        assert_eq!(lanes.read_to(&sources(&["tasks"])), None);
-        assert_eq!(read(&mut lanes, "a", &[]), None, "more may be written");
-        assert_eq!(read(&mut lanes, "a", &[520]), Some(at(510)));
-        assert_eq!(read(&mut lanes, "b", &[530]), None, "who is further?");
-        let mut lanes = Lanes::default();
-        assert_eq!(read(&mut lanes, "a", &[500, 489]), None, "it has no order");
-    }
-
-    #[test]
-    fn a_transform_that_stood_still_blames_nobody() {
-        let (a, b) = (LaneId::new("still", "a"), LaneId::new("still", "b"));
-        let mut lanes = Lanes::default();
-        lanes.hear(0, a, at(10), at(100));
-        lanes.hear(0, b, at(10), at(100));
-        lanes.advance();
-        lanes.hear(0, a, at(4000), at(4000));
-        assert_eq!(lanes.advance(), None);
-    }
-
-    #[test]
-    fn ids_outlive_their_release_by_a_while_and_are_bounded_in_time() {
-        let mut lanes = Lanes::default();
-        let id = |n| EventId([0, n]);
-        assert!(!lanes.knows_id(id(1), at(0)));
-        lanes.released(at(40));
-        assert!(lanes.knows_id(id(1), at(41)));
-        lanes.knows_id(id(2), at(50));
-        lanes.released(at(200));
-        assert!(!lanes.knows_id(id(1), at(201)), "long released");
-        assert!(lanes.knows_id(id(2), at(201)));
-    }
-}
+mod tests;

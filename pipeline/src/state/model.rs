@@ -168,6 +168,7 @@ impl World<'_> {
                     start: source.start,
                     seen_to,
                     idle: false,
+                    over: false,
                 };
                 self.feed(0, Batch::empty(mark, Ack::nobody()));
             }

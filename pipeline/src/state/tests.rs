@@ -102,6 +102,7 @@ impl Bench {
             start: 1,
             seen_to: NOW,
             idle: false,
+            over: false,
         };
         let ack = Ack::new(self.answers.clone(), numbers[0]);
         let batch = Batch::new(events.collect(), mark, ack);
@@ -322,6 +323,7 @@ fn a_transform_hears_how_far_each_lane_was_handed_over() {
             start: 1,
             seen_to,
             idle: true,
+            over: false,
         };
         wrapper.feed(0, Batch::empty(mark, Ack::nobody()), &mut out);
     }

@@ -193,9 +193,7 @@ impl Wrapper {
             return;
         }
         let input = u16::try_from(input).unwrap_or(u16::MAX);
-        let lane = self
-            .lanes
-            .hear(input, batch.mark.lane, batch.mark.seen_to, now);
+        let lane = self.lanes.hear(input, &batch.mark, now);
         let received = batch.events.len();
         let mut events = std::mem::take(&mut batch.events);
         let lanes = &mut self.lanes;
@@ -203,6 +201,9 @@ impl Wrapper {
         self.counts.replayed += (received - events.len()) as u64;
         if self.dated || self.reads {
             self.lanes.date(lane, &events, batch.mark.idle, now);
+            if !events.is_empty() {
+                self.transform.comes_from(&batch.mark.lane.source());
+            }
         }
         if batch.mark.seen_to != NO_OPINION {
             self.transform.heard(batch.mark.lane, batch.mark.seen_to);
@@ -285,8 +286,8 @@ impl Wrapper {
             self.transform.read_to(at, out);
         }
         if self.dated {
-            if let Some((watermark, incomplete)) = self.lanes.advance_dated() {
-                self.transform.incomplete(incomplete);
+            if let Some((watermark, silent)) = self.lanes.advance_dated() {
+                self.transform.silent(&silent);
                 self.transform.advance(watermark, out);
             }
         } else if let Some(watermark) = self.lanes.advance() {

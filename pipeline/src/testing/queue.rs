@@ -175,6 +175,7 @@ pub fn access_batch(first: u64, events: usize) -> Batch {
         start: 0,
         seen_to: Time(1),
         idle: false,
+        over: false,
     };
     Batch::new(events, mark, Ack::nobody())
 }

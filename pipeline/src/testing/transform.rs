@@ -63,6 +63,7 @@ impl TransformBench {
             start: 0,
             seen_to: self.now,
             idle: false,
+            over: false,
         };
         self.transform
             .apply(Batch::new(events, mark, Ack::nobody()), &mut out);
@@ -78,6 +79,7 @@ impl TransformBench {
             start: 0,
             seen_to: self.now,
             idle: false,
+            over: false,
         };
         let batch = Batch::new(events, mark, Ack::nobody());
         self.transform.apply(batch, &mut out);

@@ -81,6 +81,7 @@ impl Rewriter {
             start: 0,
             seen_to: Time::MIN,
             idle: false,
+            over: false,
         };
         let mut job = Job::new(vec![Batch::new(events, mark, Ack::nobody())]);
         let mut ends = vec![End::Delivered; job.events.len()];

@@ -1,5 +1,6 @@
 //! Runs a source on a thread of its own, starts it again where its answers end, and stores its positions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,12 +12,18 @@ use tokio_util::sync::CancellationToken;
 use super::chain::Chain;
 use super::guard::Hold;
 use super::node::Node;
+use crate::ack::Ack;
+use crate::batch::Batch;
 use crate::component::{Component, Source};
+use crate::mark::{LaneId, Mark};
 use crate::position::{PositionFile, Tracker};
 use crate::redact::Redactor;
 use crate::source_out::{Beside, SourceOut};
 use crate::telemetry::{Health, Stage};
 use crate::told::Told;
+
+/// Lanes that a source has spoken of.
+type Lanes = Arc<Mutex<BTreeSet<LaneId>>>;
 
 /// A source about to run, with the transforms fused behind it.
 pub(crate) struct SourceTask {
@@ -66,9 +73,10 @@ impl SourceTask {
         let mut failed = false;
         let message = format!("source {} was opened", self.node.id);
         self.node.metrics.tell(Told::new("PVE-9011", message));
+        let lanes = Lanes::default();
         while !self.stop.is_cancelled() {
             let began = std::time::Instant::now();
-            let why = match self.run_once().await {
+            let why = match self.run_once(&lanes).await {
                 Ok(true) => break,
                 Ok(false) => None,
                 Err(why) => Some(why),
@@ -108,11 +116,48 @@ impl SourceTask {
             }
             wait = (wait * 2).min(LAST_WAIT);
         }
+        self.end_lanes(&lanes).await;
         self.node.metrics.health().set(Health::Finished);
     }
 
+    /// Nobody waits for what a source that has read everything could still say: others may go on for long. One that was
+    /// told to stop has more to say after a restart, so time may not pass it by.
+    async fn end_lanes(&self, lanes: &Lanes) {
+        let lanes = std::mem::take(&mut *lanes.lock());
+        if lanes.is_empty() || self.stop.is_cancelled() || self.abort.is_cancelled() {
+            return;
+        }
+        let mut chain = match Chain::behind(Arc::clone(&self.node), &self.fused) {
+            Ok(chain) => chain,
+            Err(why) => {
+                tracing::warn!(
+                    component_id = self.node.id,
+                    why,
+                    "the end of the source is not told; what waits for event time waits a while longer"
+                );
+                return;
+            }
+        };
+        let seen_to = self.node.clock.now();
+        let start = self.starts.load(Ordering::Relaxed);
+        for lane in lanes {
+            let mark = Mark {
+                lane,
+                start,
+                seen_to,
+                idle: true,
+                over: true,
+            };
+            tokio::select! {
+                biased;
+                _ = chain.send(Batch::empty(mark, Ack::nobody())) => {}
+                () = self.abort.cancelled() => return,
+            }
+        }
+    }
+
     /// One start; true when the source has ended for good.
-    async fn run_once(&self) -> Result<bool, String> {
+    async fn run_once(&self, lanes: &Lanes) -> Result<bool, String> {
         let mut source = self.build()?;
         let tracker = {
             let mut present = self.tracker.lock();
@@ -135,6 +180,7 @@ impl SourceTask {
             type_name: self.node.type_name,
             dead_letters: Arc::clone(&self.node.dead_letters),
             beside: Arc::clone(&self.beside),
+            lanes: Arc::clone(lanes),
         };
         self.node.metrics.health().set(Health::Healthy);
         let ran = std::panic::AssertUnwindSafe(source.run(out));

@@ -22,7 +22,7 @@ use super::position::Position;
 const SCAN: Duration = Duration::from_secs(1);
 /// A scan that takes less is made whenever something is told to have changed.
 const CHEAP: Duration = Duration::from_millis(5);
-/// Most lanes of which is told that they are idle; silent ones do not hold up time for ever [lanes].
+/// Most lanes of which is told every second that they are idle; nobody waits for the others until they grow [lanes].
 const IDLE: usize = 64;
 /// A file that could not be read is tried again after this.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
@@ -143,6 +143,12 @@ impl Files {
         idle.into_iter()
             .filter_map(|follow| follow.lane.as_ref())
             .collect()
+    }
+
+    /// Lanes that have something to read.
+    pub(crate) fn pending(&self) -> BTreeSet<&LaneKey> {
+        let pending = self.follows.iter().filter(|follow| follow.pending);
+        pending.filter_map(|follow| follow.lane.as_ref()).collect()
     }
 
     /// What is being read, and the start of the first line that is not made yet.

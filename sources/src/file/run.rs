@@ -1,6 +1,6 @@
 //! The source between its files and the engine: what is read is handed over, what happened is counted and told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,6 +94,8 @@ struct Lane {
     id: LaneId,
     path: PathBuf,
     constants: LineConstants,
+    /// It was told that nothing waits for it.
+    over: bool,
 }
 
 impl Run<'_> {
@@ -143,6 +145,7 @@ impl Run<'_> {
             .lanes
             .entry(ready.lane.clone())
             .or_insert_with(|| lane(&self.out, self.origin, ready));
+        lane.over = false;
         if lane.path != ready.path {
             lane.path.clone_from(&ready.path);
             lane.constants.path = Some(ready.path.to_string_lossy().into_owned());
@@ -188,20 +191,39 @@ impl Run<'_> {
         }
         for lane in self.files.take_forgotten() {
             self.out.forget(&lane.to_string());
-            self.lanes.remove(&lane);
         }
     }
 
+    /// Says which lanes have nothing to read. Of those that are read no more, and of more than a few that have been quiet
+    /// the longest, it is said once that nobody waits for them.
     async fn mark_idle(&mut self) -> Result<(), Stopped> {
-        let idle: Vec<LaneId> = self
-            .files
-            .idle()
-            .into_iter()
-            .filter_map(|lane| self.lanes.get(lane).map(|lane| lane.id))
+        let mut idle = Vec::new();
+        for key in self.files.idle() {
+            if let Some(lane) = self.lanes.get_mut(key) {
+                lane.over = false;
+                idle.push(lane.id);
+            }
+        }
+        let pending = self.files.pending();
+        let over: Vec<LaneId> = self
+            .lanes
+            .iter_mut()
+            .filter(|(key, lane)| !lane.over && !pending.contains(key))
+            .filter(|(_, lane)| !idle.contains(&lane.id))
+            .map(|(_, lane)| {
+                lane.over = true;
+                lane.id
+            })
             .collect();
+        let read: BTreeSet<&LaneKey> = self.files.reading().map(|(lane, _)| lane).collect();
+        self.lanes
+            .retain(|key, lane| !lane.over || read.contains(key));
         let all = self
             .unheard
             .filter(|_| self.files.unheard(self.began.elapsed()).1 == 0);
+        for lane in over {
+            self.out.over(lane).await?;
+        }
         for lane in idle.into_iter().chain(all) {
             self.out.idle(lane).await?;
         }
@@ -231,6 +253,7 @@ fn lane(out: &SourceOut, origin: &Origin, ready: &Ready) -> Lane {
     Lane {
         id: out.lane(&ready.lane.to_string()),
         path: ready.path.clone(),
+        over: false,
         constants: LineConstants {
             host: origin.host.clone(),
             path: Some(ready.path.to_string_lossy().into_owned()),

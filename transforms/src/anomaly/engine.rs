@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use pipeline::{Event, Time};
 
 use super::alert::{Alert, Told};
+use super::faces::Faces;
 use super::recent::Recent;
 use super::rows::Firing;
 use super::spec::{Cut, SECOND, Shape, Spec, Stamp, UNLESS, WITHOUT, Watched, feeds};
@@ -56,7 +57,10 @@ pub(super) struct Engine {
     pub(super) budget: usize,
     /// [ns]; `i64::MIN` before anything was read.
     pub(super) watermark: i64,
-    pub(super) incomplete: bool,
+    /// Inputs that should speak and do not, by [`input`].
+    pub(super) silent: Vec<u64>,
+    /// The input whose events are looked at.
+    pub(super) input: u64,
     /// Nothing is known of what comes later: nothing that is not there yet is missing [ns].
     pub(super) ends: i64,
     /// What may still grow before the sum of everything is taken again [bytes].
@@ -64,14 +68,22 @@ pub(super) struct Engine {
     /// Nothing can be given up any more.
     full: bool,
     pub(super) told: Vec<Told>,
+    /// Events that firings may have to speak of.
+    pub(super) faces: Faces,
+    /// Most that an event of any rule may be late [ns].
+    lateness: i64,
+    /// Before this nothing is said to be missing, but for `every` of its rule [ns].
+    pub(super) started: i64,
     key: String,
     firings: Vec<Firing>,
 }
 
 impl Engine {
     pub(super) fn new(rules: Vec<Watched>, cluster: &str, budget: usize) -> Engine {
+        let lateness = rules.iter().map(|rule| rule.spec.lateness).max();
         Engine {
             feeds: feeds(&rules),
+            lateness: lateness.unwrap_or(0),
             memory: rules
                 .iter()
                 .map(|_| Memory {
@@ -83,11 +95,14 @@ impl Engine {
             cluster: cluster.to_owned(),
             budget,
             watermark: i64::MIN,
-            incomplete: false,
+            silent: Vec::new(),
+            input: 0,
             ends: i64::MAX,
             slack: budget,
             full: false,
             told: Vec::new(),
+            faces: Faces::default(),
+            started: i64::MIN,
             key: String::new(),
             firings: Vec::new(),
         }
@@ -122,7 +137,6 @@ impl Engine {
             memory.late_span = Some((from.min(stamp.time), to.max(stamp.time)));
             return false;
         }
-        memory.since = memory.since.min(stamp.time);
         true
     }
 
@@ -170,11 +184,23 @@ impl Engine {
             };
             if let Some(slot) = slot {
                 self.memory[n].store.touch(slot);
+                let face = self.faces.of(event, stamp.time);
+                let late = depth == 0 && stamp.time < self.watermark && spec.minds_lateness();
+                if let Some(group) = self.memory[n].store.get_mut(slot) {
+                    group.input = self.input;
+                    if late {
+                        group.note_late(stamp);
+                    }
+                    let most = spec.shape.waits();
+                    if most > 0 {
+                        group.pinned.pin(stamp, face, most);
+                    }
+                }
                 let mut firings = std::mem::take(&mut self.firings);
                 self.match_one(n, rule, slot, role, stamp, event, &mut firings);
                 for mut firing in firings.drain(..) {
                     firing.selections = selections;
-                    self.fire(n, slot, &firing, Some(event), depth);
+                    self.fire(n, slot, &firing, depth);
                 }
                 self.firings = firings;
                 self.rest(n, slot);
@@ -190,8 +216,12 @@ impl Engine {
         let Some(group) = store.get(slot) else { return };
         let spec = alerts::of_group(&self.rules[n].spec, &group.key);
         let held = is_missing(&group.extra);
-        let alert = group.alert.as_ref().map(|alert| alert.due(&spec, held));
-        let due = alert.unwrap_or(i64::MAX).min(forget_at(&spec, group));
+        let alerts = group.alerts.iter().map(|alert| alert.due(&spec, held));
+        let due = alerts.min().unwrap_or(i64::MAX);
+        let forget = forget_at(&spec, group);
+        // What is kept for its alerts' sake is looked at when they want to be.
+        let is_kept = !group.alerts.is_empty() && forget <= self.watermark;
+        let due = if is_kept { due } else { due.min(forget) };
         store.ask(slot, due);
     }
 
@@ -202,6 +232,11 @@ impl Engine {
             .map(|memory| memory.store.len() + memory.terms.len())
             .sum()
     }
+}
+
+/// The number of an input, by its name; never 0.
+pub(super) fn input(name: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(name.as_bytes()).max(1)
 }
 
 /// Matches up to here can complete nothing any more [ns].
@@ -232,9 +267,9 @@ pub(super) fn forget_at(spec: &Spec, group: &super::store::Group) -> i64 {
     };
     let newest = newest.max(match &group.extra {
         Extra::None => None,
-        Extra::Seen { last, expected, .. } => {
+        Extra::Seen { last, .. } => {
             // What is expected by name is expected for ever.
-            if *expected && group.alert.is_some() {
+            if spec.shape.expects(&group.key) {
                 return i64::MAX;
             }
             Some(last.time)
@@ -243,7 +278,7 @@ pub(super) fn forget_at(spec: &Spec, group: &super::store::Group) -> i64 {
         Extra::Unless(held) => held.back().map(|stamp| stamp.time),
         Extra::Spike(held) => held.windows.back().map(|held| held.0),
     });
-    if newest.is_none() && group.alert.is_some() {
+    if newest.is_none() && !group.alerts.is_empty() {
         return i64::MAX;
     }
     newest

@@ -57,6 +57,7 @@ pub(super) fn watch(rule: &Arc<Rule>) -> Watched {
         repeat: rule.repeat.as_nanos(),
         single: matches!(rule.kind, Kind::Event { .. }) && rule.dedupe.is_none(),
         internal: rule.internal || !rule.enabled,
+        enabled: rule.enabled,
         grade: grade(rule.severity),
         escalate: rule
             .escalate

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pipeline::{Event, EventId, Time};
 
-use super::alert::{Told, Turn};
+use super::alert::{Ended, Told, Turn};
 use super::engine::Engine;
 use super::judge;
 use super::spec::SECOND;
@@ -180,7 +180,9 @@ impl Replay {
                 late: alert.late,
                 record_only: rule.record_only,
             };
-            if told.turn == Turn::Opened || self.alerts.contains_key(&place) {
+            if matches!(alert.ended, Some(Ended::PartOf(_))) {
+                self.alerts.remove(&place);
+            } else if told.turn == Turn::Opened || self.alerts.contains_key(&place) {
                 self.alerts.insert(place, stands);
             }
         }

@@ -67,6 +67,15 @@ pub(super) struct Firing {
     pub(super) selections: u64,
     /// The stamp that this firing stands in for, where an earlier event turned out to be the first.
     pub(super) instead_of: Option<Stamp>,
+    /// When it became true, where that was later than its newest event [ns].
+    pub(super) became: Option<i64>,
+}
+
+impl Firing {
+    /// When it became true [ns].
+    pub(super) fn when(&self) -> i64 {
+        self.became.unwrap_or(self.at.time)
+    }
 }
 
 /// The matches of one group.
@@ -309,7 +318,14 @@ impl Rows {
             }
             let value = inside.value(&self.rows, measure, q);
             if (test.holds)(value) {
+                let told = into.len();
                 self.fire(inside.from, q, value, measure, true, into);
+                if !matches!(spec.cut, Cut::Sliding) {
+                    // A window that lies still is judged when it is over.
+                    into[told..]
+                        .iter_mut()
+                        .for_each(|firing| firing.became = Some(end));
+                }
             }
         }
         None

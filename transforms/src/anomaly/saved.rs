@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use pipeline::StateError;
 
-use super::alert::Alert;
+use super::alert::{Alert, Ended};
 use super::codec::{Put, Take};
 use super::engine::{Engine, Memory};
+use super::faces::Pinned;
 use super::recent::Recent;
 use super::rows::{Row, Rows};
 use super::sequence::Sequence;
@@ -17,7 +18,7 @@ use super::store::{Extra, Spike};
 use super::terms::Terms;
 
 /// The form of the state; another one is not read.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 /// Writes everything down.
 pub(super) fn save(engine: &Engine, to: &mut Vec<u8>) {
@@ -33,6 +34,10 @@ pub(super) fn save(engine: &Engine, to: &mut Vec<u8>) {
         save_rule(memory, &mut put);
         let len = u32::try_from(put.0.len() - at - 4).unwrap_or(u32::MAX);
         put.0[at..at + 4].copy_from_slice(&len.to_le_bytes());
+    }
+    put.len(engine.faces.len());
+    for face in engine.faces.iter() {
+        pipeline::state::write_event(face, put.0);
     }
 }
 
@@ -64,10 +69,18 @@ fn save_rule(memory: &Memory, put: &mut Put<'_>) {
             put.u8(flags);
         }
         save_extra(&group.extra, put);
-        put.u8(u8::from(group.alert.is_some()));
-        if let Some(alert) = &group.alert {
+        put.len(group.alerts.len());
+        for alert in &group.alerts {
             save_alert(alert, put);
         }
+        put.len(group.pinned.0.len());
+        for (stamp, face) in &group.pinned.0 {
+            put.stamp(*stamp);
+            pipeline::state::write_event(face, put.0);
+        }
+        put.u64(group.input);
+        put.len(group.late.len());
+        group.late.iter().for_each(|stamp| put.stamp(*stamp));
     }
     memory.terms.save(put);
     memory.known.save(put);
@@ -132,11 +145,16 @@ fn save_alert(alert: &Alert, put: &mut Put<'_>) {
     put.u64(alert.count);
     put.u64(alert.value.to_bits());
     put.i64(alert.opened);
+    put.i64(alert.until);
     put.u8(u8::from(alert.resolved.is_some()));
     put.i64(alert.resolved.unwrap_or(0));
     put.u8(alert.grade as u8);
-    put.u8(u8::from(alert.saturated) | u8::from(alert.late) << 1 | u8::from(alert.incomplete) << 2);
+    put.u8(u8::from(alert.saturated)
+        | u8::from(alert.late) << 1
+        | u8::from(alert.incomplete) << 2
+        | u8::from(alert.untold) << 3);
     put.i64(alert.told);
+    put.i64(alert.touched);
     put.u32(alert.turns);
     put.u64(alert.overflow);
     put.u64(alert.selections);
@@ -146,14 +164,27 @@ fn save_alert(alert: &Alert, put: &mut Put<'_>) {
     values.into_iter().for_each(|value| put.u64(value));
     put.len(alert.ids.len());
     alert.ids.iter().for_each(|id| put.id(*id));
+    put.len(alert.firings.len());
+    alert.firings.iter().for_each(|stamp| put.stamp(*stamp));
+    put.u8(Ended::number(alert.ended));
     put.u8(u8::from(alert.event.is_some()));
     if let Some(event) = &alert.event {
         pipeline::state::write_event(event, put.0);
     }
 }
 
-/// Reads everything again. Rules that mean something else now, or are gone, begin anew; says which these are.
-pub(super) fn load(engine: &mut Engine, from: &[u8]) -> Result<Vec<String>, StateError> {
+/// A rule whose state is of no use any more, and the alerts that were open.
+#[derive(Debug)]
+pub(super) struct Dropped {
+    pub(super) id: String,
+    /// It begins anew, or is gone; otherwise it only alerts nobody any more.
+    pub(super) anew: bool,
+    pub(super) alerts: Vec<(Arc<str>, Alert)>,
+}
+
+/// Reads everything again. Rules that mean something else now or are gone begin anew, those that are switched off have no
+/// alerts any more; says which these are.
+pub(super) fn load(engine: &mut Engine, from: &[u8]) -> Result<Vec<Dropped>, StateError> {
     let mut take = Take(from);
     let version = take.u8()?;
     if version != VERSION {
@@ -170,11 +201,50 @@ pub(super) fn load(engine: &mut Engine, from: &[u8]) -> Result<Vec<String>, Stat
         let place = engine.rules.iter().position(|rule| &*rule.spec.id == id);
         let same = place.filter(|place| engine.rules[*place].spec.meaning == meaning);
         match same {
-            Some(place) => load_rule(&mut engine.memory[place], &mut part)?,
-            None => dropped.push(id.to_owned()),
+            Some(place) => {
+                load_rule(&mut engine.memory[place], &mut part)?;
+                if !engine.rules[place].spec.enabled {
+                    let alerts = open(&mut engine.memory[place]);
+                    if !alerts.is_empty() {
+                        dropped.push(Dropped {
+                            id: id.to_owned(),
+                            anew: false,
+                            alerts,
+                        });
+                    }
+                }
+            }
+            None => {
+                let mut memory = Memory::default();
+                load_rule(&mut memory, &mut part)?;
+                dropped.push(Dropped {
+                    id: id.to_owned(),
+                    anew: true,
+                    alerts: open(&mut memory),
+                });
+            }
         }
     }
+    for _ in 0..take.len()? {
+        engine.faces.put(Arc::new(take.event()?));
+    }
     Ok(dropped)
+}
+
+/// Takes out the alerts, and says which are open.
+fn open(memory: &mut Memory) -> Vec<(Arc<str>, Alert)> {
+    let slots: Vec<u32> = memory.store.in_order().collect();
+    let mut found = Vec::new();
+    for slot in slots {
+        if let Some(group) = memory.store.get_mut(slot) {
+            let key = Arc::clone(&group.key);
+            let alerts = group.alerts.drain(..).filter(Alert::is_open);
+            found.extend(alerts.map(|alert| (Arc::clone(&key), alert)));
+        }
+    }
+    found.extend(memory.singles.drain(..).map(|(_, key, alert)| (key, alert)));
+    memory.store.open = 0;
+    found
 }
 
 fn load_rule(memory: &mut Memory, take: &mut Take<'_>) -> Result<(), StateError> {
@@ -198,13 +268,20 @@ fn load_rule(memory: &mut Memory, take: &mut Take<'_>) -> Result<(), StateError>
             rows.rows.push_back(row);
         }
         let extra = load_extra(take)?;
-        let alert = match take.flag()? {
-            true => Some(Box::new(load_alert(take)?)),
-            false => None,
-        };
-        memory.store.open += usize::from(alert.as_ref().is_some_and(|alert| alert.is_open()));
+        let alerts: Vec<Alert> = (0..take.len()?)
+            .map(|_| load_alert(take))
+            .collect::<Result<_, _>>()?;
+        let pinned = (0..take.len()?)
+            .map(|_| Ok((take.stamp()?, Arc::new(take.event()?))))
+            .collect::<Result<_, StateError>>()?;
+        let input = take.u64()?;
+        let late = (0..take.len()?)
+            .map(|_| take.stamp())
+            .collect::<Result<_, _>>()?;
+        memory.store.open += alerts.iter().filter(|alert| alert.is_open()).count();
         if let Some(group) = memory.store.get_mut(slot) {
-            (group.rows, group.extra, group.alert) = (rows, extra, alert);
+            (group.rows, group.extra, group.alerts) = (rows, extra, alerts);
+            (group.pinned, group.input, group.late) = (Pinned(pinned), input, late);
         }
         memory.store.settle(slot);
         memory.store.ask(slot, due);
@@ -265,12 +342,13 @@ fn load_alert(take: &mut Take<'_>) -> Result<Alert, StateError> {
         (take.stamp()?, take.stamp()?, take.stamp()?, take.stamp()?);
     let count = take.u64()?;
     let value = f64::from_bits(take.u64()?);
-    let opened = take.i64()?;
+    let (opened, until) = (take.i64()?, take.i64()?);
     let is_resolved = take.flag()?;
     let resolved = take.i64()?;
     let grade = Grade::of(take.u8()?);
     let flags = take.u8()?;
-    let (told, turns, overflow) = (take.i64()?, take.u32()?, take.u64()?);
+    let (told, touched) = (take.i64()?, take.i64()?);
+    let (turns, overflow) = (take.u32()?, take.u64()?);
     let selections = take.u64()?;
     let values = (0..take.len()?)
         .map(|_| take.u64())
@@ -278,8 +356,12 @@ fn load_alert(take: &mut Take<'_>) -> Result<Alert, StateError> {
     let ids = (0..take.len()?)
         .map(|_| take.id())
         .collect::<Result<_, _>>()?;
+    let firings = (0..take.len()?)
+        .map(|_| take.stamp())
+        .collect::<Result<_, _>>()?;
+    let ended = Ended::of(take.u8()?);
     let event = match take.flag()? {
-        true => Some(Box::new(take.event()?)),
+        true => Some(Arc::new(take.event()?)),
         false => None,
     };
     Ok(Alert {
@@ -294,13 +376,18 @@ fn load_alert(take: &mut Take<'_>) -> Result<Alert, StateError> {
         value,
         ids,
         opened,
+        until,
         resolved: is_resolved.then_some(resolved),
         grade,
         late: flags & 2 != 0,
         incomplete: flags & 4 != 0,
         told,
+        untold: flags & 8 != 0,
         turns,
+        touched,
         overflow,
+        firings,
+        ended,
         event,
         newest,
     })

@@ -147,6 +147,26 @@ pub(super) struct Step {
     pub(super) grade: Grade,
 }
 
+impl Shape {
+    /// Of how many events time has yet to decide [events].
+    pub(super) fn waits(&self) -> usize {
+        match self {
+            Shape::Absence { .. } => 1,
+            Shape::Event { hold: Some(_) } | Shape::Sequence { without: true, .. } => usize::MAX,
+            Shape::Window { measure, test } => match measure {
+                Measure::Count | Measure::Distinct if test.grows => 0,
+                _ => usize::MAX,
+            },
+            _ => 0,
+        }
+    }
+
+    /// Whether this group is expected by name.
+    pub(super) fn expects(&self, key: &str) -> bool {
+        matches!(self, Shape::Absence { expect, .. } if expect.iter().any(|held| held == key))
+    }
+}
+
 /// A rule without its texts.
 #[derive(Clone)]
 pub(super) struct Spec {
@@ -169,6 +189,8 @@ pub(super) struct Spec {
     pub(super) single: bool,
     /// Feeds other rules and alerts nobody.
     pub(super) internal: bool,
+    /// Whether it is evaluated.
+    pub(super) enabled: bool,
     pub(super) grade: Grade,
     pub(super) escalate: Vec<Step>,
     /// What calls a held match off may have come so long before it [ns].

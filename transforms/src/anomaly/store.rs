@@ -8,6 +8,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::alert::Alert;
+use super::faces::{FACE, Pinned};
 use super::rows::Rows;
 use super::sequence::Sequence;
 use super::spec::Stamp;
@@ -16,6 +17,8 @@ use super::spec::Stamp;
 const GROUP: usize = size_of::<Group>() + 48;
 /// An open alert with its event, roughly [bytes].
 const ALERT: usize = size_of::<Alert>() + 2048;
+/// Most late matches of a group remembered as such [matches].
+const MOST_LATE: usize = 16;
 /// No place.
 const NONE: u32 = u32::MAX;
 
@@ -54,13 +57,37 @@ pub(super) struct Group {
     pub(super) key: Arc<str>,
     pub(super) rows: Rows,
     pub(super) extra: Extra,
-    pub(super) alert: Option<Box<Alert>>,
+    /// Alerts that something can still come to, by their begin.
+    pub(super) alerts: Vec<Alert>,
+    /// Events that time has yet to decide about.
+    pub(super) pinned: Pinned,
+    /// By which input its last match came; 0: nobody knows.
+    pub(super) input: u64,
+    /// Matches that came behind the watermark, the newest of them.
+    pub(super) late: Vec<Stamp>,
     /// When it wants to be looked at; `i64::MAX` = never [ns].
     pub(super) due: i64,
     /// Bytes it was last counted with.
     bytes: usize,
     before: u32,
     behind: u32,
+}
+
+impl Group {
+    /// A match came behind the watermark.
+    pub(super) fn note_late(&mut self, stamp: Stamp) {
+        if let Err(place) = self.late.binary_search(&stamp) {
+            self.late.insert(place, stamp);
+            if self.late.len() > MOST_LATE {
+                self.late.remove(0);
+            }
+        }
+    }
+
+    /// Whether one of the matches between these two came late.
+    pub(super) fn was_late(&self, first: Stamp, last: Stamp) -> bool {
+        self.late.iter().any(|stamp| (first..=last).contains(stamp))
+    }
 }
 
 /// All groups of a rule.
@@ -111,7 +138,10 @@ impl Store {
             key: Arc::clone(&key),
             rows: Rows::default(),
             extra: Extra::None,
-            alert: None,
+            alerts: Vec::new(),
+            pinned: Pinned::default(),
+            input: 0,
+            late: Vec::new(),
             due: i64::MAX,
             before: NONE,
             behind: NONE,
@@ -192,11 +222,10 @@ impl Store {
             Extra::Unless(held) => held.capacity() * 24,
             Extra::Spike(held) => 64 + held.windows.capacity() * 24,
         };
-        let alert = group
-            .alert
-            .as_ref()
-            .map_or(0, |alert| ALERT + alert.values.len() * 16);
-        let bytes = GROUP + group.key.len() + group.rows.bytes() + extra + alert;
+        let alerts = group.alerts.iter();
+        let alerts: usize = alerts.map(|alert| ALERT + alert.values.len() * 16).sum();
+        let beside = group.pinned.0.len() * FACE + group.late.capacity() * size_of::<Stamp>();
+        let bytes = GROUP + group.key.len() + group.rows.bytes() + extra + alerts + beside;
         self.held = self.held - group.bytes + bytes;
         group.bytes = bytes;
     }
@@ -275,7 +304,7 @@ impl Store {
         let mut looked = 0;
         while let Some(group) = self.get(slot) {
             let behind = group.behind;
-            if group.alert.as_ref().is_none_or(|alert| !alert.is_open()) {
+            if !group.alerts.iter().any(Alert::is_open) {
                 self.remove(slot);
                 return true;
             }

@@ -8,6 +8,10 @@ use std::sync::Arc;
 
 use pipeline::{Event, EventId, Field, Time, Value};
 
+mod order;
+mod texts;
+mod time;
+
 use super::spec::SECOND;
 use super::{Alert, Arrival, replay};
 use crate::rules::{LoadCx, Options, RuleSet};

@@ -38,6 +38,10 @@ names! {
     skew = "pve.time.skew_ms",
 }
 
+/// Longest text that an alert takes over [bytes], and longest list [values].
+const LONGEST_TEXT: usize = 512;
+const MOST_LISTED: usize = 32;
+
 /// What an alert says of the newest event.
 static KEPT: LazyLock<Vec<Field>> = LazyLock::new(|| {
     let n = &*NAMES;
@@ -69,15 +73,45 @@ static KEPT: LazyLock<Vec<Field>> = LazyLock::new(|| {
     ]
 });
 
+/// The same by the number of the field.
+static IS_KEPT: LazyLock<Vec<bool>> = LazyLock::new(|| {
+    let most = KEPT.iter().map(|field| field.number()).max().unwrap_or(0);
+    let mut kept = vec![false; most + 1];
+    KEPT.iter().for_each(|field| kept[field.number()] = true);
+    kept
+});
+
+/// Whether an alert says this of its newest event.
+pub(super) fn is_kept(field: Field) -> bool {
+    IS_KEPT.get(field.number()).copied().unwrap_or(false)
+}
+
 /// The event without what an alert does not say, and without the buffer it was read into.
 pub(super) fn keep(event: &Event) -> Event {
     let mut kept = Event::new(event.id(), event.timestamp());
-    for field in KEPT.iter() {
-        if let Some(value) = event.get(*field) {
-            kept.set(*field, value.to_owned());
+    for (field, value) in event.iter() {
+        if !is_kept(field) {
+            continue;
+        }
+        match value {
+            // A name as long as a page is hostile, and no reader needs it whole.
+            ValueRef::Str(text) => kept.set_str(field, short(text)),
+            ValueRef::List(list) => {
+                let texts = list.iter().take(MOST_LISTED).map(|value| match value {
+                    Value::Str(text) => Value::Str(short(text).to_owned()),
+                    other => other.clone(),
+                });
+                kept.set(field, Value::List(texts.collect()));
+            }
+            other => kept.set(field, other.to_owned()),
         }
     }
     kept
+}
+
+/// The beginning of a text.
+fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_TEXT)]
 }
 
 /// Makes events of what is told.
@@ -86,7 +120,6 @@ pub(super) struct Writer {
     language: Language,
     profile: &'static str,
     pub(super) replayed: bool,
-    host: String,
     cluster: String,
 }
 
@@ -111,13 +144,18 @@ impl Writer {
             language: cx.language(),
             profile,
             replayed: false,
-            host: cx.host().to_owned(),
             cluster,
         }
     }
 
     /// The event of one turn of an alert.
     pub(super) fn event(&self, told: &Told, rule: &Rule, now: Time) -> Event {
+        self.event_of(told, &rule.id, Some(rule), now)
+    }
+
+    /// The same for a rule that may be gone.
+    pub(super) fn event_of(&self, told: &Told, id: &str, rule: Option<&Rule>, now: Time) -> Event {
+        let rule_id = id;
         let n = &*NAMES;
         let alert = &told.alert;
         let code = match told.turn {
@@ -137,7 +175,11 @@ impl Writer {
             ]),
         };
         let mut event = Event::new(id, Time(told.at));
-        if let Some(newest) = &alert.event {
+        let group = match &alert.event {
+            Some(_) => None,
+            None => Some(super::faces::of_group(&told.group, id, told.at)),
+        };
+        if let Some(newest) = alert.event.as_deref().or(group.as_ref()) {
             for (field, value) in newest.iter() {
                 if field != fields::EVENT_CODE {
                     event.set(field, value.to_owned());
@@ -162,22 +204,24 @@ impl Writer {
         event.set(fields::EVENT_CREATED, Value::Time(now));
         event.set(n.start, Value::Time(Time(alert.first.time)));
         event.set(n.end, Value::Time(Time(alert.last.time)));
-        event.set(n.rule_id, &*rule.id);
-        event.set(n.rule_name, &*rule.name);
-        event.set(n.rule_version, i64::from(rule.version));
-        let techniques: Vec<Value> = rule.techniques().map(Value::Str).collect();
-        if !techniques.is_empty() {
-            event.set(n.technique, Value::List(techniques));
+        event.set(n.rule_id, rule_id);
+        if let Some(rule) = rule {
+            event.set(n.rule_name, &*rule.name);
+            event.set(n.rule_version, i64::from(rule.version));
+            let techniques: Vec<Value> = rule.techniques().map(Value::Str).collect();
+            if !techniques.is_empty() {
+                event.set(n.technique, Value::List(techniques));
+            }
+            set_texts(&mut event, rule);
         }
-        self.alert(&mut event, told, rule);
-        if !event.has(n.object_type) {
-            event.set(n.object_type, "rule");
-            event.set(n.object_id, &*rule.id);
-        } else if !event.has(n.object_id) {
-            event.set(n.object_id, "");
-        }
-        if !event.has(fields::HOST_NAME) {
-            event.set(fields::HOST_NAME, self.host.as_str());
+        self.alert(&mut event, told);
+        match (event.has(n.object_type), event.has(n.object_id)) {
+            (true, false) => event.set(n.object_id, ""),
+            (false, false) => {
+                event.set(n.object_type, "rule");
+                event.set(n.object_id, rule_id);
+            }
+            (_, true) => {}
         }
         if !event.has(n.attribution) {
             event.set(n.attribution, "none");
@@ -185,20 +229,39 @@ impl Writer {
         if !event.has(n.actor) {
             event.set(n.actor, "pipeline");
         }
-        if !event.has(n.related_hosts) {
-            let host = event
-                .str(fields::HOST_NAME)
-                .unwrap_or(&self.host)
-                .to_owned();
-            event.set(n.related_hosts, Value::List(vec![host.into()]));
+        // An alert about a node is that node's, whoever told of it: routes, silences and inhibitions go by this name.
+        if event.str(n.object_type) == Some("node")
+            && let Some(node) = event.str(n.object_id).filter(|id| !id.is_empty())
+            && event.str(fields::HOST_NAME) != Some(node)
+        {
+            let node = node.to_owned();
+            let teller = event.str(fields::HOST_NAME).map(str::to_owned);
+            let hosts = [Some(node.clone()), teller].into_iter().flatten();
+            event.set(
+                n.related_hosts,
+                Value::List(hosts.map(Value::Str).collect()),
+            );
+            event.set(fields::HOST_NAME, node);
         }
-        let sentence = self.sentence(told, rule);
+        // The machine that this program runs on has no part in it: a node that nobody named is not named.
+        for (all, one) in [
+            (n.related_hosts, fields::HOST_NAME),
+            (n.related_user, fields::USER_ID),
+            (n.related_ip, fields::SOURCE_IP),
+        ] {
+            if !event.has(all)
+                && let Some(value) = event.get(one).map(|value| value.to_owned())
+            {
+                event.set(all, Value::List(vec![value]));
+            }
+        }
+        let sentence = self.sentence(told, rule_id, rule);
         event.set(fields::MESSAGE, sentence);
         event
     }
 
     /// The fields of the alert itself.
-    fn alert(&self, event: &mut Event, told: &Told, rule: &Rule) {
+    fn alert(&self, event: &mut Event, told: &Told) {
         let n = &*NAMES;
         let alert = &told.alert;
         event.set(n.alert_id, alert.id.to_string());
@@ -221,31 +284,22 @@ impl Writer {
         event.set(n.late, alert.late);
         event.set(n.incomplete, alert.incomplete);
         event.set(n.severity, alert.grade.word());
-        if !rule.labels.is_empty() {
-            let labels = rule.labels.iter();
-            let labels = labels.map(|(name, value)| (name.clone(), Value::Str(value.clone())));
-            event.set(n.labels, Value::Map(labels.collect()));
-        }
-        if let Some(route) = &rule.notify {
-            event.set(n.route, &**route);
-        }
         event.set(n.opened, Value::Time(Time(alert.opened)));
         if let Some(at) = alert.resolved {
             event.set(n.resolved, Value::Time(Time(at)));
         }
         event.set(n.profile, self.profile);
-        event.set(n.record_only, rule.record_only);
         event.set(n.replayed, self.replayed);
         if alert.overflow > 0 {
             event.set(n.overflow, alert.overflow);
         }
-        if !rule.explain.is_empty() {
-            event.set(n.explain, &*rule.explain);
+        if let Some(ended) = alert.ended {
+            event.set(fields::EVENT_REASON, ended.words(self.language));
         }
     }
 
     /// One sentence for a person.
-    fn sentence(&self, told: &Told, rule: &Rule) -> String {
+    fn sentence(&self, told: &Told, id: &str, rule: Option<&Rule>) -> String {
         let code = match told.turn {
             Turn::Opened => "PVE-9101",
             Turn::Updated => "PVE-9102",
@@ -264,7 +318,10 @@ impl Writer {
             ),
         };
         let alert = &told.alert;
-        let mut text = format!("{head}: {} {}", rule.id, rule.name);
+        let mut text = format!("{head}: {id}");
+        if let Some(rule) = rule {
+            text.push_str(&format!(" {}", rule.name));
+        }
         if let Some(ValueRef::Map(parts)) = group_of(&told.group).as_ref().map(Value::as_ref)
             && !parts.is_empty()
         {
@@ -287,11 +344,30 @@ impl Writer {
             let least = if alert.saturated { "≥ " } else { "" };
             text.push_str(&format!(", {least}{} {times}", alert.count));
         }
-        if !rule.explain.is_empty() {
+        if let Some(ended) = alert.ended {
+            text.push_str(&format!("; {}", ended.words(self.language)));
+        } else if let Some(rule) = rule.filter(|rule| !rule.explain.is_empty()) {
             text.push_str(": ");
             text.push_str(&rule.explain);
         }
         text
+    }
+}
+
+/// What a rule says of its alerts.
+fn set_texts(event: &mut Event, rule: &Rule) {
+    let n = &*NAMES;
+    if !rule.labels.is_empty() {
+        let labels = rule.labels.iter();
+        let labels = labels.map(|(name, value)| (name.clone(), Value::Str(value.clone())));
+        event.set(n.labels, Value::Map(labels.collect()));
+    }
+    if let Some(route) = &rule.notify {
+        event.set(n.route, &**route);
+    }
+    event.set(n.record_only, rule.record_only);
+    if !rule.explain.is_empty() {
+        event.set(n.explain, &*rule.explain);
     }
 }
 

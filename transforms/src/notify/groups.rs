@@ -306,10 +306,12 @@ impl Notify {
             if !target.holds(event) || source.holds(event) {
                 continue;
             }
+            // What nobody knows of either is not the same in both.
             let same = |other: &Event| {
-                equal
-                    .iter()
-                    .all(|look| look.text(other) == look.text(event))
+                equal.iter().all(|look| {
+                    let here = look.text(event);
+                    !here.is_empty() && look.text(other) == here
+                })
             };
             let by = self.ledger.alerts.iter().find(|(other, alert)| {
                 *other != id && alert.about.open && source.holds(&alert.event) && same(&alert.event)

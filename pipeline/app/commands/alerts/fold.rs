@@ -20,6 +20,8 @@ pub(super) struct Alert {
     pub(super) name: String,
     pub(super) severity: String,
     pub(super) open: bool,
+    /// Its newest transition's number.
+    turn: i64,
     pub(super) count: i64,
     pub(super) opened: Time,
     pub(super) last: Time,
@@ -58,39 +60,7 @@ pub(super) fn alerts(reader: &Reader, filter: &Filter) -> Result<Vec<Alert>, Exi
     let mut alerts: HashMap<String, Alert> = HashMap::new();
     let mut left_out = 0_u64;
     walk(reader, filter, &mut |at, code, says, json| {
-        let text = |pointer: &str| {
-            says.pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let id = text("/pve/alert/id");
-        if id.is_empty() {
-            return;
-        }
-        if !alerts.contains_key(&id) && alerts.len() >= MOST {
-            left_out += 1;
-            return;
-        }
-        let before = alerts.remove(&id);
-        let opened = time(&says, "/pve/alert/opened").or(before.as_ref().map(|alert| alert.opened));
-        let severity = severity(&says);
-        let alert = Alert {
-            rule: text("/rule/id"),
-            name: text("/rule/name"),
-            severity,
-            open: code != "PVE-9103",
-            count: says
-                .pointer("/pve/alert/count")
-                .and_then(Value::as_i64)
-                .unwrap_or(1),
-            opened: opened.unwrap_or(at),
-            last: at,
-            newest: json.to_owned(),
-            says,
-            id,
-        };
-        alerts.insert(alert.id.clone(), alert);
+        left_out += u64::from(!take(&mut alerts, at, code, says, json));
     })?;
     if left_out > 0 {
         say::aside(&format!(
@@ -100,6 +70,52 @@ pub(super) fn alerts(reader: &Reader, filter: &Filter) -> Result<Vec<Alert>, Exi
     let mut alerts: Vec<Alert> = alerts.into_values().collect();
     alerts.sort_by(|a, b| (a.opened, &a.id).cmp(&(b.opened, &b.id)));
     Ok(alerts)
+}
+
+/// Puts a transition to its alert; `false`: there are too many alerts.
+fn take(
+    alerts: &mut HashMap<String, Alert>,
+    at: Time,
+    code: &str,
+    says: Value,
+    json: &str,
+) -> bool {
+    let text = |pointer: &str| {
+        says.pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let number = |pointer: &str| says.pointer(pointer).and_then(Value::as_i64);
+    let id = text("/pve/alert/id");
+    if id.is_empty() {
+        return true;
+    }
+    if !alerts.contains_key(&id) && alerts.len() >= MOST {
+        return false;
+    }
+    let turn = number("/pve/alert/transition").unwrap_or(0);
+    let before = alerts.get(&id);
+    // Event time does not order them: an alert that is over at once ends when it began.
+    if before.is_some_and(|before| before.turn > turn) {
+        return true;
+    }
+    let opened = time(&says, "/pve/alert/opened").or(before.map(|alert| alert.opened));
+    let alert = Alert {
+        rule: text("/rule/id"),
+        name: text("/rule/name"),
+        severity: severity(&says),
+        open: code != "PVE-9103",
+        turn,
+        count: number("/pve/alert/count").unwrap_or(1),
+        opened: opened.unwrap_or(at),
+        last: at,
+        newest: json.to_owned(),
+        says,
+        id,
+    };
+    alerts.insert(alert.id.clone(), alert);
+    true
 }
 
 /// The word for how grave it is: as the alert says it, or by its number.
@@ -245,4 +261,25 @@ pub(super) fn totals(alerts: &[Alert], held: &BTreeMap<String, i64>) -> Vec<Tota
         }
     }
     totals.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fold(transitions: &[(&str, i64)]) -> bool {
+        let mut alerts = HashMap::new();
+        for (code, turn) in transitions {
+            let says = serde_json::json!({"pve": {"alert": {"id": "a", "transition": turn}}});
+            assert!(take(&mut alerts, Time(7), code, says, ""));
+        }
+        alerts["a"].open
+    }
+
+    #[test]
+    fn an_alert_is_what_its_last_transition_says_in_whatever_order_they_are_read() {
+        assert!(!fold(&[("PVE-9101", 1), ("PVE-9103", 2)]));
+        assert!(!fold(&[("PVE-9103", 2), ("PVE-9101", 1)]));
+        assert!(fold(&[("PVE-9102", 3), ("PVE-9103", 2), ("PVE-9101", 1)]));
+    }
 }

@@ -174,6 +174,7 @@ impl Source {
             start: self.start,
             seen_to: Time::from_secs(to as i64),
             idle: false,
+            over: false,
         };
         Batch::new(events, mark, self.ledger.owe(to))
     }

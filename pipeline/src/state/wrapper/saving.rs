@@ -219,6 +219,7 @@ impl Wrapper {
                 start: 0,
                 seen_to: NO_OPINION,
                 idle: false,
+                over: false,
             };
             out.named
                 .push((output, Batch::new(events, mark, self.book.owe(self.epoch))));

@@ -275,7 +275,12 @@ impl Poller<'_> {
             .iter()
             .map(|change| self.objects.event(change, &seen))
             .collect();
-        self.out.send(lane, events, &self.status).await
+        let quiet = events.is_empty();
+        self.out.send(lane, events, &self.status).await?;
+        match quiet {
+            true => self.out.idle(lane).await,
+            false => Ok(()),
+        }
     }
 
     /// The inventory is kept for all who ask for names.

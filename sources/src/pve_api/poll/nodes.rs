@@ -180,9 +180,8 @@ impl Poller<'_> {
         if node.settle() {
             let position = node.told.position();
             self.out.send(node.lane, Vec::new(), &position).await?;
-        } else {
-            self.out.idle(node.lane).await?;
         }
+        self.out.idle(node.lane).await?;
         let back = node.since_away.take();
         let more = match back {
             Some(n) => format!("; {n} tasks that ended meanwhile are told now"),

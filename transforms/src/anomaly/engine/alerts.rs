@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use pipeline::Event;
+use pipeline::{Event, EventId};
 
 use super::{DEEPEST, Engine, MOST_OPEN};
-use crate::anomaly::alert::{self, Alert, Around, Told, Turn};
+use crate::anomaly::alert::{self, Alert, Around, Ended, Told, Turn};
+use crate::anomaly::faces;
 use crate::anomaly::rows::Firing;
-use crate::anomaly::spec::{Measure, SECOND, Shape, Spec};
+use crate::anomaly::spec::{Measure, SECOND, Shape, Spec, Stamp};
 
 /// The group of the alert that tells of too many.
 const OVERFLOW: &str = "\"overflow\"";
 /// That alert stays open at least so long after the last one too many [ns].
 const OVERFLOW_OPEN: i64 = 900 * SECOND;
+/// Most alerts of one group that something can still come to [alerts].
+const MOST_ALERTS: usize = 16;
 
 /// The rule as far as its alert of too many goes: it does not end with every pause of the flood.
 fn patient(spec: &Spec) -> Spec {
@@ -33,61 +36,48 @@ pub(super) fn of_group(spec: &Arc<Spec>, key: &str) -> Arc<Spec> {
 
 impl Engine {
     /// Puts a firing into the alert it belongs to, or opens one, and feeds rules that wait for this one.
-    pub(super) fn fire(
-        &mut self,
-        n: usize,
-        slot: u32,
-        firing: &Firing,
-        event: Option<&Event>,
-        depth: usize,
-    ) {
+    pub(super) fn fire(&mut self, n: usize, slot: u32, firing: &Firing, depth: usize) {
         let spec = Arc::clone(&self.rules[n].spec);
-        // What fires by the passing of time speaks of the newest event of its alert.
-        let held = match event {
-            Some(_) => None,
-            None => self.memory[n]
-                .store
-                .get(slot)
-                .and_then(|group| group.alert.as_ref()?.event.as_deref().cloned()),
-        };
-        let event = event.or(held.as_ref());
+        let face = self.face(n, slot, firing.at.id);
         if !spec.internal {
+            let group = self.memory[n].store.get(slot);
             let around = Around {
-                event,
-                distinct: matches!(
-                    spec.shape,
-                    Shape::Window {
-                        measure: Measure::Distinct,
-                        ..
-                    }
-                ),
-                late: firing.at.time < self.watermark
-                    && spec.minds_lateness()
-                    && depth == 0
-                    && !matches!(
-                        spec.shape,
-                        Shape::Absence { .. } | Shape::Event { hold: Some(_) }
-                    ),
-                incomplete: self.incomplete,
-                saturated: self.memory[n]
-                    .store
-                    .get(slot)
-                    .is_some_and(|group| group.rows.saturated),
+                face: face.as_ref(),
+                distinct: is_distinct(&spec),
+                moves: matches!(spec.shape, Shape::NewTerm { .. }),
+                late: group.is_some_and(|group| group.was_late(firing.first, firing.at)),
+                incomplete: !self.silent.is_empty(),
+                saturated: group.is_some_and(|group| group.rows.saturated),
+                watermark: self.watermark,
             };
             self.alert(n, slot, &spec, firing, around);
         }
-        if depth < DEEPEST
-            && let Some(event) = event
-        {
+        if depth < DEEPEST && !self.feeds[n].is_empty() {
+            // It counts as an event at the moment its condition became true.
+            let stamp = Stamp::new(firing.when(), firing.at.id);
+            let event = match (&face, self.memory[n].store.get(slot)) {
+                (Some(face), _) => Event::clone(face),
+                (None, Some(group)) => faces::of_group(&group.key, stamp.id, stamp.time),
+                (None, None) => return,
+            };
             for (other, stage) in self.feeds[n].clone() {
-                if self.is_in_time(other, firing.at) {
+                if self.is_in_time(other, stamp) {
                     let rule = self.rules[other].clone();
                     let saved = std::mem::take(&mut self.firings);
-                    self.play_one(other, &rule, (stage, stage, 0), firing.at, event, depth + 1);
+                    self.play_one(other, &rule, (stage, stage, 0), stamp, &event, depth + 1);
                     self.firings = saved;
                 }
             }
         }
+    }
+
+    /// The event with this id, as far as an alert of the group would speak of it.
+    pub(super) fn face(&self, n: usize, slot: u32, id: EventId) -> Option<Arc<Event>> {
+        let pinned = self.memory[n]
+            .store
+            .get(slot)
+            .and_then(|group| group.pinned.get(id));
+        pinned.or_else(|| self.faces.get(id)).cloned()
     }
 
     pub(super) fn alert(
@@ -98,77 +88,125 @@ impl Engine {
         firing: &Firing,
         around: Around<'_>,
     ) {
-        let watermark = self.watermark;
         let Some(group) = self.memory[n].store.get_mut(slot) else {
             return;
         };
         let key = Arc::clone(&group.key);
-        if let Some(alert) = &mut group.alert
-            && !spec.single
-            && alert.takes(spec, firing)
+        let mut alerts = std::mem::take(&mut group.alerts);
+        let was_open = open(&alerts);
+        let overflows = self.put(n, spec, &key, &mut alerts, firing, around);
+        let is_open = open(&alerts);
+        for alert in alerts.iter_mut().filter(|alert| alert.newest < alert.last) {
+            let face = self.face(n, slot, alert.last.id);
+            alert.show(face.as_ref());
+        }
+        let store = &mut self.memory[n].store;
+        store.open = store.open + is_open - was_open;
+        if let Some(group) = store.get_mut(slot) {
+            group.alerts = alerts;
+        }
+        if overflows {
+            self.overflow(n, firing, around);
+        }
+    }
+
+    /// Puts a firing among the alerts of its group; `true`: there are too many of the rule.
+    fn put(
+        &mut self,
+        n: usize,
+        spec: &Spec,
+        key: &Arc<str>,
+        alerts: &mut Vec<Alert>,
+        firing: &Firing,
+        around: Around<'_>,
+    ) -> bool {
+        if let Some(before) = firing.instead_of
+            && let Some(place) = alerts
+                .iter_mut()
+                .position(|alert| alert.moved(spec, before, firing))
         {
-            let was_open = alert.is_open();
-            let turn = alert.more(spec, firing, around);
-            let opens = !was_open && alert.is_open();
-            if let Some(turn) = turn {
-                let told = Told {
-                    rule: n,
-                    group: key,
-                    turn,
-                    at: firing.at.time,
-                    alert: (**alert).clone(),
-                };
-                self.told.push(told);
+            self.join(n, spec, key, alerts, (place, around.distinct));
+            return false;
+        }
+        let held = alerts.iter().position(|alert| alert.takes(spec, firing));
+        if let Some(place) = held.filter(|_| !spec.single) {
+            if let Some(turn) = alerts[place].more(spec, firing, around) {
+                self.tell(n, key, turn, firing.when(), &alerts[place]);
             }
-            self.memory[n].store.open += usize::from(opens);
-            return;
+            self.join(n, spec, key, alerts, (place, around.distinct));
+            return false;
         }
         let memory = &mut self.memory[n];
-        if self.full || memory.store.open + memory.singles.len() >= MOST_OPEN {
-            return self.overflow(n, firing, around);
+        // The alert that tells of too many is not one too many.
+        let is_full = self.full || memory.store.open + memory.singles.len() >= MOST_OPEN;
+        if is_full && &**key != OVERFLOW {
+            return true;
         }
-        let id = alert::id(&self.cluster, &spec.id, &key, firing.at.id);
+        let id = alert::id(&self.cluster, &spec.id, key, firing.at.id);
         let alert = Alert::open(id, spec, firing, around);
-        let told = Told {
-            rule: n,
-            group: Arc::clone(&key),
-            turn: Turn::Opened,
-            at: firing.at.time,
-            alert: alert.clone(),
-        };
-        self.told.push(told);
         *memory.fired.entry(alert.grade.word()).or_default() += 1;
-        let earlier = memory
-            .store
-            .get(slot)
-            .and_then(|group| group.alert.as_ref())
-            .is_some_and(|held| held.first > alert.last);
-        let end = alert.last.time.saturating_add(spec.resolve_after);
-        if spec.single || earlier {
-            memory.singles.push_back((end, key, alert));
-            return;
+        self.tell(n, key, Turn::Opened, firing.when(), &alert);
+        if spec.single {
+            let end = alert.until.saturating_add(spec.resolve_after);
+            let single = (end, Arc::clone(key), alert);
+            self.memory[n].singles.push_back(single);
+            return false;
         }
-        let Some(group) = memory.store.get_mut(slot) else {
-            return;
-        };
-        let before = group.alert.replace(Box::new(alert));
-        memory.store.open += 1;
-        if let Some(mut before) = before
-            && before.is_open()
-        {
-            // Its end came before this firing, and before event time did.
-            memory.store.open -= 1;
-            let at = before.last.time.saturating_add(spec.resolve_after);
-            let turn = before.resolve(at.min(watermark.max(before.last.time)));
-            let told = Told {
-                rule: n,
-                group: Arc::clone(&key),
-                turn,
-                at,
-                alert: *before,
+        let place = alerts.partition_point(|held| held.opened <= alert.opened);
+        if alerts.is_empty() {
+            alerts.reserve_exact(1);
+        }
+        alerts.insert(place, alert);
+        if alerts.len() > MOST_ALERTS {
+            let mut oldest = alerts.remove(0);
+            if oldest.is_open() || oldest.untold {
+                let end = oldest.until.saturating_add(spec.resolve_after);
+                let turn = oldest.resolve(end);
+                self.tell(n, key, turn, end, &oldest);
+            }
+        }
+        false
+    }
+
+    /// Makes one of alerts that have grown together at this place.
+    fn join(
+        &mut self,
+        n: usize,
+        spec: &Spec,
+        key: &Arc<str>,
+        alerts: &mut Vec<Alert>,
+        (mut place, distinct): (usize, bool),
+    ) {
+        // One that was moved may begin earlier than the one before it.
+        if place > 0 && alerts[place].opened < alerts[place - 1].opened {
+            let moved = alerts.remove(place);
+            place = alerts.partition_point(|held| held.opened <= moved.opened);
+            alerts.insert(place, moved);
+        }
+        place = place.saturating_sub(1);
+        while place + 1 < alerts.len() {
+            let mut later = alerts.remove(place + 1);
+            let turn = alerts[place].join(spec, &mut later, distinct);
+            let Some(turn) = turn else {
+                alerts.insert(place + 1, later);
+                place += 1;
+                continue;
             };
-            self.told.push(told);
+            let at = alerts[place].told;
+            let end = later.resolve(later.until);
+            self.tell(n, key, end, at, &later);
+            self.tell(n, key, turn, at, &alerts[place]);
         }
+    }
+
+    pub(super) fn tell(&mut self, rule: usize, group: &Arc<str>, turn: Turn, at: i64, of: &Alert) {
+        self.told.push(Told {
+            rule,
+            group: Arc::clone(group),
+            turn,
+            at,
+            alert: of.clone(),
+        });
     }
 
     /// One alert more than may be open: it is counted in the one that tells of too many.
@@ -183,67 +221,61 @@ impl Engine {
         let flood = Firing {
             added: 1,
             values: Vec::new(),
+            instead_of: None,
             ..firing.clone()
         };
         let around = Around {
             distinct: false,
+            moves: false,
             ..around
         };
-        let Some(group) = memory.store.get_mut(slot) else {
-            return;
-        };
-        let opened;
-        let turn = match &mut group.alert {
-            Some(alert) if alert.is_open() || alert.takes(&spec, &flood) => {
-                let was_open = alert.is_open();
-                let turn = alert.more(&spec, &flood, around);
-                alert.overflow += 1;
-                opened = !was_open && alert.is_open();
-                turn
+        self.alert(n, slot, &spec, &flood, around);
+        if let Some(group) = self.memory[n].store.get_mut(slot) {
+            for alert in &mut group.alerts {
+                alert.overflow = alert.count;
             }
-            _ => {
-                let id = alert::id(&self.cluster, &spec.id, OVERFLOW, firing.at.id);
-                let mut alert = Alert::open(id, &spec, &flood, around);
-                alert.overflow = 1;
-                group.alert = Some(Box::new(alert));
-                opened = true;
-                *memory.fired.entry(spec.grade.word()).or_default() += 1;
-                Some(Turn::Opened)
-            }
-        };
-        if let Some(turn) = turn
-            && let Some(alert) = &group.alert
-        {
-            self.told.push(Told {
-                rule: n,
-                group: Arc::clone(&group.key),
-                turn,
-                at: firing.at.time,
-                alert: (**alert).clone(),
-            });
         }
-        memory.store.open += usize::from(opened);
+        for told in self.told.iter_mut().rev() {
+            if told.rule != n || &*told.group != OVERFLOW {
+                break;
+            }
+            told.alert.overflow = told.alert.count;
+        }
         self.rest(n, slot);
     }
 
-    /// The expected came.
-    pub(super) fn resolve(&mut self, n: usize, slot: u32, at: i64) {
-        let memory = &mut self.memory[n];
-        let Some(group) = memory.store.get_mut(slot) else {
+    /// The expected came, or is expected no more: what is open ends.
+    pub(super) fn resolve(&mut self, n: usize, slot: u32, at: i64, why: Option<Ended>) {
+        let Some(group) = self.memory[n].store.get_mut(slot) else {
             return;
         };
-        if let Some(alert) = &mut group.alert
-            && alert.is_open()
-        {
+        let key = Arc::clone(&group.key);
+        let mut alerts = std::mem::take(&mut group.alerts);
+        let mut closed = 0;
+        for alert in alerts.iter_mut().filter(|alert| alert.is_open()) {
+            alert.ended = why;
             let turn = alert.resolve(at);
-            self.told.push(Told {
-                rule: n,
-                group: Arc::clone(&group.key),
-                turn,
-                at,
-                alert: (**alert).clone(),
-            });
-            memory.store.open -= 1;
+            self.tell(n, &key, turn, at, alert);
+            closed += 1;
+        }
+        let store = &mut self.memory[n].store;
+        store.open -= closed;
+        if let Some(group) = store.get_mut(slot) {
+            group.alerts = alerts;
         }
     }
+}
+
+fn open(alerts: &[Alert]) -> usize {
+    alerts.iter().filter(|alert| alert.is_open()).count()
+}
+
+fn is_distinct(spec: &Spec) -> bool {
+    matches!(
+        spec.shape,
+        Shape::Window {
+            measure: Measure::Distinct,
+            ..
+        }
+    )
 }

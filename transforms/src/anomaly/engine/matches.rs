@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use pipeline::Event;
 
 use super::{Engine, horizon, single};
+use crate::anomaly::alert::Alert;
 use crate::anomaly::rows::{Firing, Row};
 use crate::anomaly::sequence::Sequence;
 use crate::anomaly::spec::{Cut, Measure, Shape, Spec, Stamp, Watched};
@@ -141,7 +142,7 @@ impl Engine {
                 let due = last.time.saturating_add(*every).saturating_add(*grace) + 1;
                 memory.store.ask(slot, due);
                 if back {
-                    self.resolve(n, slot, stamp.time);
+                    self.resolve(n, slot, stamp.time, None);
                 }
             }
             Shape::NewTerm {
@@ -192,7 +193,7 @@ impl Engine {
                     return;
                 };
                 let (start, _) = spec.bucket(stamp.time);
-                let open = group.alert.as_ref().is_some_and(|alert| alert.is_open());
+                let open = group.alerts.iter().any(Alert::is_open);
                 if !matches!(group.extra, Extra::Spike(_)) {
                     group.extra = Extra::Spike(Box::new(Spike {
                         since: start,

@@ -1,12 +1,13 @@
 //! Event time moves on: what was held is decided, alerts end, and what can matter no more is forgotten.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use pipeline::{EventId, Time};
 
 use super::alerts::of_group;
 use super::{Engine, forget_at, horizon, is_missing, single};
-use crate::anomaly::alert::{Told, Turn};
+use crate::anomaly::alert::{Ended, Told, Turn};
 use crate::anomaly::rows::Firing;
 use crate::anomaly::spec::{Measure, SECOND, Shape, Spec, Stamp};
 use crate::anomaly::store::Extra;
@@ -22,6 +23,9 @@ impl Engine {
             self.fit();
         }
         for n in 0..self.rules.len() {
+            let memory = &mut self.memory[n];
+            // It looks since event time is known, whatever single events say.
+            memory.since = memory.since.min(watermark.0);
             self.expect(n);
             let spec = &self.rules[n].spec;
             if spec.minds_lateness() {
@@ -37,32 +41,28 @@ impl Engine {
                 }
                 if let Some((due, group, mut alert)) = self.memory[n].singles.pop_front() {
                     let turn = alert.resolve(due);
-                    self.told.push(Told {
-                        rule: n,
-                        group,
-                        turn,
-                        at: due,
-                        alert,
-                    });
+                    self.tell(n, &group, turn, due, &alert);
                 }
             }
         }
+        self.faces.prune(watermark.0.saturating_sub(self.lateness));
     }
 
-    /// Tells every open alert once more, with what it has counted since it was last told of.
+    /// Tells every alert once more that has counted something since it was last told of.
     pub(in crate::anomaly) fn flush(&mut self) {
         for (n, memory) in self.memory.iter().enumerate() {
             for slot in memory.store.in_order() {
-                if let Some(group) = memory.store.get(slot)
-                    && let Some(alert) = &group.alert
-                    && alert.is_open()
-                {
+                let Some(group) = memory.store.get(slot) else {
+                    continue;
+                };
+                let alerts = group.alerts.iter();
+                for alert in alerts.filter(|alert| alert.is_open() || alert.untold) {
                     self.told.push(Told {
                         rule: n,
-                        group: std::sync::Arc::clone(&group.key),
+                        group: Arc::clone(&group.key),
                         turn: Turn::Updated,
                         at: alert.told,
-                        alert: (**alert).clone(),
+                        alert: alert.clone(),
                     });
                 }
             }
@@ -71,7 +71,7 @@ impl Engine {
 
     /// Groups that a rule expects by name count as seen when it began to look.
     pub(super) fn expect(&mut self, n: usize) {
-        let spec = std::sync::Arc::clone(&self.rules[n].spec);
+        let spec = Arc::clone(&self.rules[n].spec);
         let Shape::Absence {
             expect,
             every,
@@ -81,11 +81,7 @@ impl Engine {
         else {
             return;
         };
-        let watermark = self.watermark;
         let memory = &mut self.memory[n];
-        if memory.since == i64::MAX {
-            memory.since = watermark;
-        }
         let since = memory.since;
         for key in expect {
             if memory.store.find(key).is_none() {
@@ -111,51 +107,90 @@ impl Engine {
         };
         let spec = &*of_group(&self.rules[n].spec, &group.key);
         let mut firings = std::mem::take(&mut self.firings);
-        self.decide(n, spec, slot, &mut firings);
+        let undecided = self.decide(n, spec, slot, &mut firings);
         for firing in firings.drain(..) {
-            self.fire(n, slot, &firing, None, 0);
+            self.fire(n, slot, &firing, 0);
         }
         self.firings = firings;
-        let (watermark, incomplete) = (self.watermark, self.incomplete);
+        self.pass(n, slot, spec);
+        let watermark = self.watermark;
         let Some(group) = self.memory[n].store.get_mut(slot) else {
             return;
         };
-        let held = is_missing(&group.extra);
-        if let Some(alert) = &mut group.alert {
-            let mut closed = 0;
-            while let Some((turn, at)) = alert.pass(spec, watermark, held) {
-                alert.incomplete |= incomplete && turn == Turn::Resolved;
-                closed += usize::from(turn == Turn::Resolved);
-                self.told.push(Told {
-                    rule: n,
-                    group: std::sync::Arc::clone(&group.key),
-                    turn,
-                    at,
-                    alert: (**alert).clone(),
-                });
-            }
-            if alert.is_over(spec, watermark) {
-                group.alert = None;
-            }
-            self.memory[n].store.open -= closed;
+        if !undecided && !matches!(group.extra, Extra::Seen { .. }) {
+            group.pinned.0.clear();
         }
-        let Some(group) = self.memory[n].store.get(slot) else {
-            return;
-        };
-        if group.alert.is_none() && forget_at(spec, group) <= watermark {
-            self.memory[n].store.remove(slot);
-            return;
+        if forget_at(spec, group) <= watermark {
+            if matches!(group.extra, Extra::Seen { .. }) {
+                // It was expected for as long as one may: perhaps it is gone for good.
+                self.resolve(n, slot, watermark, Some(Ended::Forgotten));
+            }
+            let group = self.memory[n].store.get(slot);
+            if group.is_some_and(|group| group.alerts.is_empty()) {
+                self.memory[n].store.remove(slot);
+                return;
+            }
         }
         self.rest(n, slot);
     }
 
+    /// Time passes for the alerts of a group.
+    fn pass(&mut self, n: usize, slot: u32, spec: &Spec) {
+        let (watermark, incomplete) = (self.watermark, !self.silent.is_empty());
+        let Some(group) = self.memory[n].store.get_mut(slot) else {
+            return;
+        };
+        let held = is_missing(&group.extra);
+        let key = Arc::clone(&group.key);
+        let mut alerts = std::mem::take(&mut group.alerts);
+        let mut closed = 0;
+        for alert in &mut alerts {
+            while let Some((turn, at)) = alert.pass(spec, watermark, held) {
+                alert.incomplete |= incomplete && turn == Turn::Resolved;
+                closed += usize::from(turn == Turn::Resolved);
+                self.tell(n, &key, turn, at, alert);
+            }
+            if alert.untold && alert.is_over(spec, watermark) {
+                let at = alert.resolved.unwrap_or(watermark);
+                let turn = alert.resolve(at);
+                self.tell(n, &key, turn, at, alert);
+            }
+        }
+        alerts.retain(|alert| !alert.is_over(spec, watermark));
+        let store = &mut self.memory[n].store;
+        store.open -= closed;
+        if let Some(group) = store.get_mut(slot) {
+            group.alerts = alerts;
+        }
+    }
+
+    /// Whether the input that would carry the events of a group is down; one of which nothing came may have been any.
+    fn is_down(&self, n: usize, slot: u32) -> bool {
+        if self.silent.is_empty() {
+            return false;
+        }
+        let input = self.memory[n]
+            .store
+            .get(slot)
+            .map_or(0, |group| group.input);
+        input == 0 || self.silent.contains(&input)
+    }
+
     /// What has to be decided about a group now that event time is where it is.
-    pub(super) fn decide(&mut self, n: usize, spec: &Spec, slot: u32, firings: &mut Vec<Firing>) {
-        let (watermark, incomplete, ends) = (self.watermark, self.incomplete, self.ends);
+    /// `true`: something of it waits on.
+    pub(super) fn decide(
+        &mut self,
+        n: usize,
+        spec: &Spec,
+        slot: u32,
+        firings: &mut Vec<Firing>,
+    ) -> bool {
+        let (watermark, started, ends) = (self.watermark, self.started, self.ends);
+        let is_down = self.is_down(n, slot);
         let store = &mut self.memory[n].store;
         let mut again = None;
         let Some(group) = store.get_mut(slot) else {
-            return;
+            return false;
         };
         match &spec.shape {
             Shape::Event { hold: Some(hold) } => {
@@ -179,7 +214,10 @@ impl Engine {
                         .iter()
                         .any(|stamp| stamp.time >= from && stamp.time <= end);
                     if !off {
-                        firings.push(single(row.stamp));
+                        firings.push(Firing {
+                            became: Some(end),
+                            ..single(row.stamp)
+                        });
                     }
                 }
                 let old = watermark
@@ -219,12 +257,15 @@ impl Engine {
                 } = &mut group.extra
                 {
                     let end = last.time.saturating_add(*every).saturating_add(*grace);
-                    if *expected && !*missing && watermark.min(ends) <= end {
+                    // Nobody may have been there to write while nobody was there to read.
+                    let end = end.max(started.saturating_add(*every));
+                    let waits = *expected && !*missing;
+                    if waits && watermark.min(ends) <= end {
                         again = (watermark <= end).then_some(end + 1);
-                    } else if *expected && !*missing && incomplete {
-                        // Its input may be down itself; it is looked at again when that is over.
+                    } else if waits && is_down {
+                        // Its input is down itself; it is looked at again when that is over.
                         again = Some(watermark + SECOND);
-                    } else if *expected && !*missing {
+                    } else if waits {
                         *missing = true;
                         let at = Stamp::new(end, last.id);
                         firings.push(Firing {
@@ -247,5 +288,6 @@ impl Engine {
         if let Some(again) = again {
             store.ask(slot, again);
         }
+        again.is_some()
     }
 }

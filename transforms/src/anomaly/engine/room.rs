@@ -123,6 +123,7 @@ impl Engine {
 
     /// Memory of all rules together [bytes].
     pub(in crate::anomaly) fn bytes(&self) -> usize {
-        self.memory.iter().map(Memory::bytes).sum()
+        let rules: usize = self.memory.iter().map(Memory::bytes).sum();
+        rules + self.faces.bytes()
     }
 }

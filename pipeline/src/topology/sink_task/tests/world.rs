@@ -315,6 +315,7 @@ async fn send(world: &World, sender: &LaneSender, ticket: u64, ids: Range<u64>) 
         start: 0,
         seen_to: Time(0),
         idle: false,
+        over: false,
     };
     let creditor: Arc<dyn Creditor> = world.0.clone();
     sender
