@@ -6,6 +6,7 @@
 //!   changes of configuration are the events of `journald`, `pve_tasks`, `pve_api` and `pve_config`, with `pve.origin`
 //! - the same seed and start give the same bytes and the same event ids, also after a restart in the middle
 
+mod agenda;
 mod attack;
 mod changes;
 mod entry;
