@@ -6,7 +6,7 @@ use super::rows::Firing;
 use super::spec::{SECOND, Spec, Stamp};
 
 /// Stamps kept of each stage.
-pub(super) const MOST_STAMPS: usize = 16;
+pub(super) const MOST_STAMPS: usize = 64;
 /// Last events remembered that completed a chain.
 const MOST_FIRED: usize = 64;
 

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use pipeline::Event;
 
 use super::{Engine, horizon, single};
-use crate::anomaly::alert::Alert;
 use crate::anomaly::rows::{Firing, Row};
 use crate::anomaly::sequence::Sequence;
 use crate::anomaly::spec::{Cut, Measure, Shape, Spec, Stamp, Watched};
@@ -193,7 +192,10 @@ impl Engine {
                     return;
                 };
                 let (start, _) = spec.bucket(stamp.time);
-                let open = group.alerts.iter().any(Alert::is_open);
+                // Event time may not have come to its end yet.
+                let open = group.alerts.iter().any(|alert| {
+                    alert.is_open() && alert.until.saturating_add(spec.resolve_after) >= start
+                });
                 if !matches!(group.extra, Extra::Spike(_)) {
                     group.extra = Extra::Spike(Box::new(Spike {
                         since: start,
