@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pipeline::{Event, Field, Value};
+use pipeline::{Event, Field, Time, Value};
 
 use super::{Class, Lane, NODES, World, Written};
 
@@ -245,7 +245,7 @@ impl World {
                 if !touch.is_gone() {
                     event.set(Field::new("file.hash.sha256"), Value::Str(hash.clone()));
                 }
-                if stopped {
+                if late {
                     event.add_tag("changed_while_stopped");
                 }
                 let fact = object.fact();
@@ -261,16 +261,24 @@ impl World {
     }
 
     fn ask(&mut self, writings: &[Writing]) {
-        let mut looks: BTreeMap<i64, Vec<&Touch>> = BTreeMap::new();
+        // By the question and the one before it, and whether the program stood still between them.
+        let mut looks: BTreeMap<(i64, i64, bool), Vec<&Touch>> = BTreeMap::new();
         for writing in writings {
-            let (next, ..) = self.look(writing.at, ASKS);
+            let look = self.look(writing.at, ASKS);
             let asked = writing.touches.iter().filter(|t| ASKED.contains(&t.kind));
-            looks.entry(next).or_default().extend(asked);
+            looks.entry(look).or_default().extend(asked);
         }
-        for (look, touches) in looks {
+        for ((look, before, stopped), touches) in looks {
             let time = self.clock(0, look);
             for ((kind, id), object) in objects(touches.into_iter()) {
-                let event = self.difference((NODES[0], time, "api"), (kind, &id), &object, false);
+                let mut event =
+                    self.difference((NODES[0], time, "api"), (kind, &id), &object, false);
+                if stopped {
+                    event.add_tag("changed_while_stopped");
+                } else {
+                    let since = Time(self.clock(0, before) * 1_000_000);
+                    event.set(Field::new("event.start"), Value::Time(since));
+                }
                 let fact = object.fact();
                 self.push(Lane::Api, look, 900, Written::Event(Box::new(event)), fact);
             }
@@ -292,6 +300,7 @@ impl World {
             Becomes::Deletion => "deletion",
         };
         event.set(Field::new("event.type"), Value::List(vec![way.into()]));
+        event.set(Field::new("observer.hostname"), Value::Str(NODES[0].into()));
         event.set(Field::new("pve.object.type"), Value::Str(kind.into()));
         event.set(Field::new("pve.object.id"), Value::Str(id.into()));
         let guest = match kind {

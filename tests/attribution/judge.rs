@@ -67,7 +67,8 @@ pub struct Judge {
     /// The fact of each record, by its number.
     pub numbers: Vec<usize>,
     scores: BTreeMap<Class, Score>,
-    ids: HashMap<String, usize>,
+    /// The facts that each record tells of.
+    ids: HashMap<String, BTreeSet<usize>>,
     hidden: Vec<Hidden>,
     /// Facts that a primary record tells, and of which origin that was.
     told: BTreeMap<usize, BTreeSet<String>>,
@@ -113,7 +114,7 @@ impl Judge {
     /// A record is fed: its number, under which it comes out again.
     pub fn number(&mut self, fact: usize) -> EventId {
         let id = EventId([1, self.numbers.len() as u64]);
-        self.ids.insert(id.to_string(), fact);
+        self.ids.insert(id.to_string(), BTreeSet::from([fact]));
         self.numbers.push(fact);
         id
     }
@@ -136,6 +137,10 @@ impl Judge {
         let origin = text(&json, "/pve/origin").unwrap_or_default();
         let difference = matches!(origin, "config" | "api");
         let primary = text(&json, "/pve/record") == Some("primary");
+        if primary {
+            let told = self.ids.entry(event.id().to_string()).or_default();
+            told.extend(&marks);
+        }
         let mut judged = marks.clone();
         if !difference {
             judged.insert(own);
@@ -202,18 +207,18 @@ impl Judge {
         let mut told_as_part = BTreeSet::new();
         for hidden in std::mem::take(&mut self.hidden) {
             let fact = &self.facts[hidden.fact];
-            let same = hidden.links.iter().any(|id| {
-                let other = self.ids.get(id).map(|other| &self.facts[*other]);
-                other.is_some_and(|other| other.user == fact.user && other.from == fact.from)
-            });
+            let linked = (hidden.links.iter())
+                .filter_map(|id| self.ids.get(id))
+                .flatten()
+                .map(|other| &self.facts[*other]);
+            let linked: Vec<&Fact> = linked.collect();
+            let same =
+                (linked.iter()).any(|other| other.user == fact.user && other.from == fact.from);
             match same {
                 true => {
                     told_as_part.insert(hidden.fact);
                 }
                 false => {
-                    let linked: Vec<_> = (hidden.links.iter())
-                        .filter_map(|id| Some(&self.facts[*self.ids.get(id)?]))
-                        .collect();
                     let why = format!("hidden {fact:?} behind {linked:?}: {}", hidden.text);
                     self.wrong(hidden.fact, why);
                 }
