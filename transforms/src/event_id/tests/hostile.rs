@@ -120,7 +120,7 @@ fn only_sudo_and_su_themselves_speak_for_those_who_call_them() {
     assert_eq!(code(&by("su", "/usr/bin/su", su)), "PVE-1024");
     let sudo = "alice : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/usr/sbin/qm destroy 104";
     assert_eq!(code(&by("sudo", "/usr/bin/sudo", sudo)), "PVE-1023");
-    for file in ["/usr/bin/logger", "/home/mallory/xsudo", ""] {
+    for file in ["/usr/bin/logger", "/opt/mallory/xsudo", ""] {
         assert_eq!(code(&by("sudo", file, sudo)), "PVE-0000", "{file}");
         assert_eq!(code(&by("su", file, su)), "PVE-0000", "{file}");
     }
