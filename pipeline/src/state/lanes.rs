@@ -265,7 +265,7 @@ impl Lanes {
     }
 
     /// Up to which time of events nothing more will come; `None` where nobody can tell. A file alone tells it, of the one
-    /// source that there is: of two, the other may still bring what is as old, and so may one that is read to its end for now.
+    /// source that there is: of two, the other may still bring what is as old, and so may one that was read to its end and may grow.
     pub(super) fn read_to(&self, sources: &[String]) -> Option<Time> {
         let ([source], [lane]) = (sources, &self.lanes[..]) else {
             return None;
